@@ -1,0 +1,70 @@
+"""The settings of one box, read and checked at one point.
+
+Settings come from environment variables that start with TIDEMILL_; nothing else in the code reads the
+environment. What describes a use case belongs in project.yaml, not here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tidemill.errors import InvalidInput
+
+PREFIX = "TIDEMILL_"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseModel):
+    """Every setting with its default; the variable's name is the field's in capitals after TIDEMILL_."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address the services listen on.")
+    api_port: Port | None = Field(None, description="Port of the API; chosen free and remembered when unset.")
+    ui_port: Port | None = Field(None, description="Port of the dashboard; chosen free when unset.")
+    dagster_port: Port | None = Field(None, description="Port of Dagster's UI; chosen free when unset.")
+    code_port: Port | None = Field(None, description="Port of Dagster's code server; chosen free when unset.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL of the control database; SQLite in the home when unset."
+    )
+    max_upload_bytes: int = Field(1_073_741_824, ge=1024, description="Largest file the API takes, in bytes.")
+    max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest JSON body the API takes, in bytes.")
+    max_records: int = Field(10_000, ge=1, description="Most records in one prediction request.")
+    segment_bytes: int = Field(
+        67_108_864, ge=4096, description="Size at which a log segment is closed, in bytes."
+    )
+    concurrent_runs: int = Field(2, ge=1, le=64, description="Dagster runs at once; more wait their turn.")
+    duckdb_memory: str = Field(
+        "512MB", pattern=r"^\d+(MB|GB)$", description="Memory one DuckDB query may use."
+    )
+
+
+# Variables with the same prefix that are not settings: where the home is, and what the supervisor hands down.
+NOT_SETTINGS = {"TIDEMILL_HOME", "TIDEMILL_HOME_ID", "TIDEMILL_API_URL", "TIDEMILL_API_KEY"}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environ` (default: the process's). Raises InvalidInput naming each wrong variable."""
+    environ = os.environ if environ is None else environ
+    given = {
+        key.removeprefix(PREFIX).lower(): value
+        for key, value in environ.items()
+        if key.startswith(PREFIX) and key not in NOT_SETTINGS and value != ""
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        faults = [
+            f"{PREFIX}{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise InvalidInput(
+            "A setting in the environment is wrong",
+            detail="\n".join(faults),
+            remedy="Mend or unset the variable; docs/settings.md lists them all.",
+        ) from error

@@ -1,0 +1,1 @@
+"""Where bytes live: tables, the prediction log, control state, and the files beneath them."""

@@ -1,0 +1,147 @@
+"""Control state: the few facts that several processes change and must agree on.
+
+Here belong the tables and how a transaction is taken. The rules over them belong to the modules that own them:
+`data/ledger.py` (files), `serve/deployment.py`, `monitor/alerts.py`, `ops/keys.py`. What can be derived from
+tables, bundles or logs on disk is not kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidemill.home import Home
+
+metadata = sa.MetaData()
+
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column(
+        "id", sa.String, primary_key=True
+    ),  # first 16 hex digits of the SHA-256, unique within a project
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("origin", sa.String, nullable=False),  # api | inbox
+    sa.Column("status", sa.String, nullable=False),  # received | accepted | refused
+    sa.Column("received_at", sa.String, nullable=False),
+    sa.Column("finished_at", sa.String),
+    sa.Column("dataset_version", sa.Integer),
+    sa.Column("rows", sa.Integer),
+    sa.Column("accepted", sa.Integer),
+    sa.Column("rejected", sa.Integer),
+    sa.Column("problem", sa.JSON),
+)
+
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("champion", sa.Integer, nullable=False),
+    sa.Column("previous", sa.Integer),
+    sa.Column("changed_at", sa.String, nullable=False),
+)
+
+deployment_events = sa.Table(
+    "deployment_events",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("action", sa.String, nullable=False),  # deploy | rollback
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+)
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("project", sa.String, nullable=False, index=True),
+    sa.Column("kind", sa.String, nullable=False),  # drift | performance | data | service
+    sa.Column("subject", sa.String, nullable=False),  # what it is about: one open alert per subject
+    sa.Column("state", sa.String, nullable=False),  # open | acknowledged | resolved
+    sa.Column("severity", sa.String, nullable=False),  # warning | critical
+    sa.Column("title", sa.String, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("times_seen", sa.Integer, nullable=False),
+    sa.Column("opened_at", sa.String, nullable=False),
+    sa.Column("last_seen_at", sa.String, nullable=False),
+    sa.Column("resolved_at", sa.String),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("sha256", sa.String, nullable=False, unique=True),
+    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("revoked_at", sa.String),
+)
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with milliseconds: sorts as text."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class State:
+    """The control database behind one URL."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if self.engine.dialect.name == "sqlite":
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_immediately)
+
+    def create(self) -> State:
+        """Make the tables that are missing and return self."""
+        with self.engine.begin() as connection:
+            metadata.create_all(connection)
+        return self
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """One transaction: committed at the end, rolled back on an error."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        """The rows of a query as dictionaries."""
+        # Autocommit: a lone SELECT needs no transaction, and must not take the write lock of BEGIN IMMEDIATE.
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def open_state(home: Home, url: str | None = None) -> State:
+    """The state of `home` (SQLite in it, or the database at `url`), with its tables made."""
+    return _opened(url or f"sqlite:///{home.state_db}")
+
+
+@lru_cache(maxsize=16)
+def _opened(url: str) -> State:
+    return State(url).create()
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # A rollback journal, not WAL: several processes write, and SQLite before 3.51.3 can lose pages when two
+    # processes reset one WAL. Control state changes a few times a minute, so the slower journal costs nothing.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA busy_timeout=15000")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_immediately(connection: sa.Connection) -> None:
+    # A transaction that reads and then writes must not find at its end that another one got in between.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
