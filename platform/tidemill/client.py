@@ -1,0 +1,658 @@
+"""A typed client of Tidemill's API, for the dashboard, the demo, notebooks and other programs.
+
+    with Client("http://127.0.0.1:8700", key) as client:
+        answer = client.predict("breast_cancer", {"mean_radius": 14.2, ...})
+
+It imports nothing else of Tidemill, so it can be copied into another program; it needs httpx. Answers are plain
+dictionaries, typed here; problems are raised as ApiError with the server's title, detail and remedy. Nothing is
+sent twice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NotRequired, Self, TypedDict, TypeVar, cast
+from urllib.parse import quote
+
+import httpx
+
+Record = Mapping[str, Any]
+Label = str | float
+T = TypeVar("T")
+RunStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
+AlertState = Literal["open", "acknowledged", "resolved"]
+
+
+class ApiError(Exception):
+    """The API refused or failed: `title` says what, `detail` with which object, `remedy` what to do.
+
+    `status` is the HTTP status; `problem` the whole problem document (RFC 9457), such as `faults` of records.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status = status
+        self.problem = dict(problem)
+        self.title = str(problem.get("title") or f"The API answered {status}")
+        self.detail = str(problem.get("detail") or "")
+        self.remedy = str(problem.get("remedy") or "")
+        self.slug = str(problem.get("type") or "").rpartition(":")[2]
+        self.request_id = cast("str | None", problem.get("request_id"))
+        super().__init__(self.title)
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether trying again later can help."""
+        return self.status in (0, 429, 502, 503, 504, 507)
+
+    def __str__(self) -> str:
+        remedy = f"What to do: {self.remedy}" if self.remedy else ""
+        return "\n".join(part for part in (self.title, self.detail, remedy) if part)
+
+
+class Unreachable(ApiError):
+    """The API did not answer; `status` is 0."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(
+            0,
+            {
+                "type": "urn:tidemill:problem:unreachable",
+                "title": "The API does not answer",
+                "detail": f"{url}: {why}",
+                "remedy": "Start the services with `tidemill up`; `tidemill status` shows what runs.",
+            },
+        )
+
+
+class StillWorking(ApiError):
+    """What was waited for had not ended in time; it goes on. `status` is 0."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(
+            0,
+            {
+                "type": "urn:tidemill:problem:still-working",
+                "title": f"{what} has not ended yet",
+                "detail": f"waited for {seconds:.0f} s",
+                "remedy": "Wait longer, or look at the run in Dagster.",
+            },
+        )
+
+
+class NextStep(TypedDict):
+    action: Literal["upload", "train", "predict", "send_truth", "look_at_alerts", "all_well"]
+    text: str
+
+
+class ProjectSummary(TypedDict):
+    name: str
+    title: str
+    task: str | None
+    target: str | None
+    rows: int | None
+    dataset_version: int | None
+    champion: int | None
+    predictions: int
+    open_alerts: int
+    problem: str | None
+    next_step: NextStep
+
+
+class ColumnInfo(TypedDict):
+    name: str
+    type: str
+    role: str
+    nulls: bool
+    min: float | None
+    max: float | None
+    values: list[str] | None
+    description: str
+
+
+class ProjectDetail(ProjectSummary):
+    """`problem` set means that project.yaml cannot be read; `columns` and the settings are empty then."""
+
+    description: str
+    columns: list[ColumnInfo]
+    labels: dict[str, Any]
+    training: dict[str, Any]
+    gates: dict[str, Any]
+    serving: dict[str, Any]
+    monitoring: dict[str, Any]
+
+
+class FileProblem(TypedDict, total=False):
+    title: str
+    detail: str
+    remedy: str
+
+
+class FileRecord(TypedDict):
+    id: str
+    name: str
+    sha256: str
+    bytes: int
+    status: str  # received | accepted | refused
+    rows: int | None
+    accepted: int | None
+    rejected: int | None
+    dataset_version: int | None
+    problem: dict[str, Any] | None
+    received_at: str
+    finished_at: str | None
+    url: str
+
+
+class TableInfo(TypedDict):
+    name: str
+    version: int
+    rows: int
+    created: str
+    sha256: str
+    columns: dict[str, str]
+    parents: dict[str, Any]
+    sources: list[dict[str, Any]]
+
+
+class TableRows(TypedDict):
+    table: str
+    version: int
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+class ColumnProfile(TypedDict, total=False):
+    column: str
+    type: str
+    rows: int
+    nulls: int
+    distinct: int
+    min: Any
+    max: Any
+    mean: float | None
+    p25: float | None
+    p50: float | None
+    p75: float | None
+    top: list[list[Any]]
+
+
+class StepInfo(TypedDict):
+    name: str
+    status: str  # running | succeeded | failed | skipped
+    started_at: str | None
+    ended_at: str | None
+
+
+class RunInfo(TypedDict):
+    id: str
+    job: str
+    status: RunStatus
+    created_at: str | None
+    started_at: str | None
+    ended_at: str | None
+    steps: list[StepInfo]
+    error: str | None
+    url: str
+    dagster_url: str | None
+
+
+class TrainingInfo(RunInfo):
+    """`model_version` is the model that the run made, once there is one."""
+
+    model_version: int | None
+
+
+class Launched(TypedDict):
+    id: str
+    status: RunStatus
+    url: str
+    dagster_url: str | None
+
+
+class Interval(TypedDict):
+    """A metric with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class GateInfo(TypedDict):
+    passed: bool
+    reasons: list[str]
+    checks: list[dict[str, Any]]
+
+
+class ModelInfo(TypedDict):
+    version: int
+    estimator: str
+    created: str
+    metric: str
+    metrics: dict[str, Interval]
+    baseline: dict[str, float]
+    gate: GateInfo | None
+    champion: bool
+    provenance: dict[str, Any]
+
+
+class ModelDetail(ModelInfo):
+    evaluation: dict[str, Any] | None
+    candidates: list[dict[str, Any]]
+    card: str
+    classes: list[str] | None
+    positive: str | None
+    threshold: float | None
+
+
+class Models(TypedDict):
+    models: list[ModelInfo]
+    champion: int | None
+
+
+class DeploymentEvent(TypedDict):
+    revision: int
+    action: str
+    version: int
+    actor: str
+    reason: str
+    at: str
+
+
+class DeploymentInfo(TypedDict):
+    """`revision` counts changes; hand it back as `expected_revision` to change only what you have seen."""
+
+    champion: int | None
+    previous: int | None
+    revision: int
+    changed_at: str | None
+    history: list[DeploymentEvent]
+
+
+class Prediction(TypedDict):
+    id: str
+    label: Label
+    score: float | None
+    probabilities: dict[str, float] | None
+    model_version: int
+    flags: list[str]
+    at: str
+
+
+class LoggedPrediction(TypedDict):
+    id: str
+    at: str
+    project: str
+    model_version: int
+    role: str
+    request_id: str
+    entity_id: str | None
+    input: dict[str, Any]
+    label: Label
+    score: float | None
+    probabilities: dict[str, float] | None
+    flags: list[str]
+    latency_ms: float
+    truth: NotRequired[dict[str, Any] | None]
+
+
+class Truth(TypedDict, total=False):
+    """The true answer to one prediction, named by `prediction_id` or by the entity's id."""
+
+    prediction_id: str
+    entity_id: str
+    label: Label | bool
+    observed_at: str
+    source: str
+
+
+class TruthReceipt(TypedDict):
+    accepted: int
+    matched: int
+    unmatched: int
+
+
+class QualityInfo(TypedDict):
+    rows: int
+    matched: int
+    unmatched: int
+    metrics: dict[str, Interval]
+
+
+class AlertInfo(TypedDict):
+    id: int
+    project: str
+    kind: str
+    subject: str
+    state: AlertState
+    severity: str
+    title: str
+    detail: dict[str, Any]
+    times_seen: int
+    opened_at: str
+    last_seen_at: str
+    resolved_at: str | None
+
+
+class Client:
+    """One API and one key. Close it, or use it in a `with`; it may be shared between threads."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        timeout: float = 60.0,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        # Proxies of the environment are for other machines, never for our own.
+        is_local = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
+            trust_env=not is_local,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # The service itself
+
+    def health(self) -> dict[str, Any]:
+        """Whether the API lives; needs no key."""
+        return self._get("/healthz")
+
+    def ready(self) -> dict[str, Any]:
+        """`{"status", "checks"}`; a part that is missing is an answer here, not an error."""
+        response = self._send("GET", "/readyz")
+        if response.status_code not in (200, 503):
+            raise _error_of(response)
+        return _json_of(response)
+
+    # Projects
+
+    def projects(self) -> list[ProjectSummary]:
+        return cast("list[ProjectSummary]", self._get("/v1/projects")["projects"])
+
+    def project(self, project: str) -> ProjectDetail:
+        return cast(ProjectDetail, self._get(_at(project)))
+
+    # Files and tables
+
+    def upload(
+        self, project: str, source: str | Path | bytes | BinaryIO, name: str | None = None
+    ) -> FileRecord:
+        """Send a CSV or Excel file: a path, bytes, or an open binary file (streamed, not held in memory).
+
+        `name` is the name to show; its suffix tells the format. The same bytes again give the stored record.
+        """
+        if isinstance(source, (str, Path)):
+            with Path(source).open("rb") as handle:
+                return self.upload(project, handle, name or Path(source).name)
+        if name is None:
+            name = os.path.basename(str(getattr(source, "name", ""))) or "data.csv"
+        body = source if isinstance(source, bytes) else _pieces(source)
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._json(
+            "POST", _at(project, "files"), params={"name": name}, content=body, headers=headers
+        )
+        return cast(FileRecord, answer)
+
+    def files(self, project: str) -> list[FileRecord]:
+        """The files sent or dropped, newest first."""
+        return cast("list[FileRecord]", self._get(_at(project, "files"))["files"])
+
+    def file(self, project: str, file_id: str) -> FileRecord:
+        return cast(FileRecord, self._get(_at(project, "files", file_id)))
+
+    def rejects(self, project: str, file_id: str) -> str:
+        """The refused rows of a file as CSV: line, column, value, reason."""
+        return self._checked("GET", _at(project, "files", file_id, "rejects")).text
+
+    def wait_file(self, project: str, file_id: str, timeout: float = 120.0) -> FileRecord:
+        """The file's record once it has been accepted or refused. Raises StillWorking after `timeout` seconds."""
+        return _wait(
+            lambda: self.file(project, file_id),
+            lambda record: record["status"] != "received",
+            timeout,
+            f"The file {file_id}",
+        )
+
+    def tables(self, project: str) -> list[TableInfo]:
+        return cast("list[TableInfo]", self._get(_at(project, "tables"))["tables"])
+
+    def table(self, project: str, table: str, limit: int = 50) -> TableRows:
+        """The first rows of the current version of a table."""
+        return cast(TableRows, self._get(_at(project, "tables", table), limit=limit))
+
+    def profile(self, project: str, table: str) -> list[ColumnProfile]:
+        return cast("list[ColumnProfile]", self._get(_at(project, "tables", table, "profile"))["profile"])
+
+    # Training and other runs
+
+    def start_training(self, project: str, reason: str = "") -> Launched:
+        return cast(Launched, self._post(_at(project, "trainings"), {"reason": reason}))
+
+    def trainings(self, project: str, limit: int = 20) -> list[TrainingInfo]:
+        """The newest trainings, newest first."""
+        return cast("list[TrainingInfo]", self._get(_at(project, "trainings"), limit=limit)["trainings"])
+
+    def training(self, project: str, run_id: str) -> TrainingInfo:
+        return cast(TrainingInfo, self._get(_at(project, "trainings", run_id)))
+
+    def wait_training(
+        self,
+        project: str,
+        run_id: str,
+        timeout: float = 900.0,
+        on_progress: Callable[[TrainingInfo], None] | None = None,
+    ) -> TrainingInfo:
+        """The training once it has ended, well or not; `on_progress` sees each change of status or step.
+
+        Raises StillWorking after `timeout` seconds.
+        """
+        return _wait(
+            lambda: self.training(project, run_id), _has_ended, timeout, f"The training {run_id}", on_progress
+        )
+
+    def runs(self, project: str, job: str | None = None, limit: int = 20) -> list[RunInfo]:
+        """The newest runs (of the job ingest, training, monitoring or loop), newest first."""
+        return cast("list[RunInfo]", self._get(_at(project, "runs"), job=job, limit=limit)["runs"])
+
+    def run(self, project: str, run_id: str) -> RunInfo:
+        return cast(RunInfo, self._get(_at(project, "runs", run_id)))
+
+    def wait_run(
+        self,
+        project: str,
+        run_id: str,
+        timeout: float = 300.0,
+        on_progress: Callable[[RunInfo], None] | None = None,
+    ) -> RunInfo:
+        """`wait_training` for a run of any job."""
+        return _wait(lambda: self.run(project, run_id), _has_ended, timeout, f"The run {run_id}", on_progress)
+
+    # Models and deployment
+
+    def models(self, project: str) -> Models:
+        """All models, newest first, and the version that answers now."""
+        return cast(Models, self._get(_at(project, "models")))
+
+    def model(self, project: str, version: int) -> ModelDetail:
+        return cast(ModelDetail, self._get(_at(project, "models", version)))
+
+    def deployment(self, project: str) -> DeploymentInfo:
+        return cast(DeploymentInfo, self._get(_at(project, "deployment")))
+
+    def deploy(
+        self, project: str, version: int, reason: str, expected_revision: int | None = None
+    ) -> DeploymentInfo:
+        """Make `version` answer. With `expected_revision` only if nobody changed the deployment since."""
+        body = {"reason": reason, "expected_revision": expected_revision}
+        return cast(DeploymentInfo, self._post(_at(project, "models", version, "deploy"), body))
+
+    def rollback(self, project: str, reason: str) -> DeploymentInfo:
+        """Put the previous model back."""
+        return cast(DeploymentInfo, self._post(_at(project, "rollback"), {"reason": reason}))
+
+    # Predictions and truth
+
+    def predict(self, project: str, record: Record) -> Prediction:
+        return cast(Prediction, self._post(_at(project, "predictions"), dict(record)))
+
+    def predict_many(self, project: str, records: Sequence[Record]) -> list[Prediction]:
+        """One answer per record, in order; all or none."""
+        body = {"records": [dict(record) for record in records]}
+        return cast("list[Prediction]", self._post(_at(project, "predictions"), body)["predictions"])
+
+    def predictions(self, project: str, limit: int = 50) -> list[LoggedPrediction]:
+        """The newest logged predictions, newest first."""
+        answer = self._get(_at(project, "predictions"), limit=limit)
+        return cast("list[LoggedPrediction]", answer["predictions"])
+
+    def prediction(self, project: str, prediction_id: str) -> LoggedPrediction:
+        return cast(LoggedPrediction, self._get(_at(project, "predictions", prediction_id)))
+
+    def send_truth(
+        self,
+        project: str,
+        label: Label | bool,
+        *,
+        prediction_id: str | None = None,
+        entity_id: str | None = None,
+        observed_at: str | None = None,
+    ) -> TruthReceipt:
+        """The true answer to one prediction, named by its id or by the entity's."""
+        given = {
+            "prediction_id": prediction_id,
+            "entity_id": entity_id,
+            "label": label,
+            "observed_at": observed_at,
+        }
+        truth = {name: value for name, value in given.items() if value is not None}
+        return cast(TruthReceipt, self._post(_at(project, "ground-truth"), truth))
+
+    def send_truths(self, project: str, truths: Sequence[Truth]) -> TruthReceipt:
+        return cast(TruthReceipt, self._post(_at(project, "ground-truth"), {"truths": list(truths)}))
+
+    # Monitoring
+
+    def quality(self, project: str) -> QualityInfo:
+        """Metrics of the live model on the predictions whose truth is known."""
+        return cast(QualityInfo, self._get(_at(project, "quality")))
+
+    def drift(self, project: str) -> dict[str, Any] | None:
+        """The newest drift report, or None before the first."""
+        return cast("dict[str, Any] | None", self._get(_at(project, "drift"))["report"])
+
+    def start_drift(self, project: str) -> Launched:
+        """Have a drift report made now; `wait_run` waits for it."""
+        return cast(Launched, self._post(_at(project, "drift"), None))
+
+    def alerts(self, project: str, state: AlertState | None = None) -> list[AlertInfo]:
+        """Alerts, newest first; of one state when `state` is given."""
+        return cast("list[AlertInfo]", self._get(_at(project, "alerts"), state=state)["alerts"])
+
+    def acknowledge(self, project: str, alert_id: int) -> AlertInfo:
+        return cast(AlertInfo, self._post(_at(project, "alerts", alert_id, "acknowledge"), None))
+
+    # The wire
+
+    def _get(self, path: str, **params: Any) -> dict[str, Any]:
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._json("GET", path, params=given)
+
+    def _post(self, path: str, body: Any) -> dict[str, Any]:
+        return self._json("POST", path, json=body) if body is not None else self._json("POST", path)
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        return _json_of(self._checked(method, path, **options))
+
+    def _checked(self, method: str, path: str, **options: Any) -> httpx.Response:
+        response = self._send(method, path, **options)
+        if not response.is_success:
+            raise _error_of(response)
+        return response
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TimeoutException as error:
+            raise Unreachable(self.url, "no answer in time") from error
+        except httpx.TransportError as error:
+            raise Unreachable(self.url, str(error) or type(error).__name__) from error
+
+
+def _at(project: str, *parts: str | int) -> str:
+    return "/".join(["/v1/projects", *(quote(str(part), safe="") for part in (project, *parts))])
+
+
+def _pieces(handle: BinaryIO, size: int = 262_144) -> Iterator[bytes]:
+    while piece := handle.read(size):
+        yield piece
+
+
+def _json_of(response: httpx.Response) -> dict[str, Any]:
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise ApiError(
+            response.status_code,
+            {
+                "title": "That is not Tidemill's API",
+                "detail": f"{response.request.url} answered {response.status_code} without a JSON object",
+                "remedy": "Check the address; `tidemill status` prints it.",
+            },
+        )
+    return document
+
+
+def _error_of(response: httpx.Response) -> ApiError:
+    try:
+        document = response.json()
+    except ValueError:
+        document = {}
+    problem = document if isinstance(document, dict) else {}
+    problem.setdefault("request_id", response.headers.get("X-Request-Id"))
+    return ApiError(response.status_code, problem)
+
+
+def _has_ended(run: RunInfo) -> bool:
+    return run["status"] in ("succeeded", "failed", "canceled")
+
+
+def _wait(
+    look: Callable[[], T],
+    is_done: Callable[[T], bool],
+    timeout: float,
+    what: str,
+    on_progress: Callable[[T], None] | None = None,
+) -> T:
+    """Look until done: often at first, then every second."""
+    deadline = time.monotonic() + timeout
+    pause = 0.1
+    seen: T | None = None
+    while True:
+        now = look()
+        if on_progress is not None and now != seen:
+            on_progress(now)
+        seen = now
+        if is_done(now):
+            return now
+        if time.monotonic() + pause > deadline:
+            raise StillWorking(what, timeout)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 1.0)

@@ -1,0 +1,184 @@
+"""Keys of the API: made, kept as hashes, checked, revoked.
+
+A key is `tm_` and 43 characters that carry 256 random bits, so a plain SHA-256 of it is enough to recognise it
+and useless to whoever reads the database. How a key travels in a request is the business of `api/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from tidemill.errors import Conflict, Corrupt, NotFound
+from tidemill.home import Home
+from tidemill.store.durable import locked, replace_bytes
+
+if TYPE_CHECKING:
+    from tidemill.store.state import State
+
+KEY = re.compile(r"tm_[A-Za-z0-9_-]{43}")
+OWNER = "owner"
+
+
+def new_key() -> str:
+    """A fresh random key."""
+    return f"tm_{secrets.token_urlsafe(32)}"
+
+
+def hash_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def ensure_owner_key(home: Home, state: State | None = None) -> str:
+    """The owner's key of `home`, made on first use and known to `state` (default: the home's own database).
+
+    The key lies in `secrets/owner.key`, readable by its owner only. A revoked one is replaced by a new one.
+    Raises Corrupt when the file holds something else than a key.
+    """
+    from tidemill.store.state import open_state
+
+    home.ensure()
+    state = state or open_state(home)
+    with locked(home.run / "keys.lock", wait=30.0, what="the keys"):
+        key = _read_owner_key(home)
+        known = _row(state, OWNER)
+        if key is None or (known and known["revoked_at"] and known["sha256"] == hash_of(key)):
+            key = new_key()
+            replace_bytes(home.secrets / "owner.key", f"{key}\n".encode(), mode=0o600)
+        if known is None or known["sha256"] != hash_of(key):
+            _put(state, OWNER, key)
+    return key
+
+
+def create_key(state: State, name: str) -> str:
+    """A new key called `name`; it is shown this once and kept only as a hash. Raises Conflict when it is taken."""
+    known = _row(state, name)
+    if known and not known["revoked_at"]:
+        raise Conflict(
+            "There is a key of that name",
+            detail=f"{name!r} was made at {known['created_at']}",
+            remedy="Choose another name, or revoke that key first.",
+        )
+    key = new_key()
+    _put(state, name, key)
+    return key
+
+
+def revoke_key(state: State, name: str) -> None:
+    """Refuse the key called `name` from now on; a running API follows within five seconds."""
+    from sqlalchemy import update
+
+    from tidemill.store.state import api_keys, now
+
+    if _row(state, name) is None:
+        raise NotFound(
+            "There is no such key", detail=repr(name), remedy="`list_keys` names the keys there are."
+        )
+    with state.begin() as connection:
+        connection.execute(
+            update(api_keys)
+            .where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+            .values(revoked_at=now())
+        )
+
+
+def list_keys(state: State) -> list[dict[str, Any]]:
+    """Name, time of making and of revoking of every key, oldest first. Hashes stay inside."""
+    from sqlalchemy import select
+
+    from tidemill.store.state import api_keys
+
+    columns = (api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at)
+    return state.rows(select(*columns).order_by(api_keys.c.created_at, api_keys.c.name))
+
+
+class KeyRing:
+    """The keys in force, in memory, so that a prediction does not cost a query.
+
+    `name_of` answers from memory and never touches the database; call `refresh` (it blocks, so in a thread) when
+    `is_stale`. `for_unknown` limits how often strangers' keys can make us ask the database.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        keep: float = 2.0,
+        for_unknown: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._state = state
+        self._keep = keep
+        self._for_unknown = for_unknown
+        self._clock = clock
+        self._names: dict[str, str] = {}
+        self._read_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def is_stale(self, *, unknown: bool = False) -> bool:
+        """Whether memory is too old to be believed; an `unknown` key is believed unknown for less long."""
+        return self._clock() - self._read_at > (self._for_unknown if unknown else self._keep)
+
+    def refresh(self, *, unknown: bool = False) -> None:
+        """Read the keys in force again, unless another thread just did."""
+        from sqlalchemy import select
+
+        from tidemill.store.state import api_keys
+
+        with self._lock:
+            if not self.is_stale(unknown=unknown):
+                return
+            started = self._clock()
+            query = select(api_keys.c.sha256, api_keys.c.name).where(api_keys.c.revoked_at.is_(None))
+            self._names = {row["sha256"]: row["name"] for row in self._state.rows(query)}
+            self._read_at = started
+
+    def name_of(self, key: str) -> str | None:
+        """The name of `key`, or None for one that is not in force."""
+        return self._names.get(hash_of(key))
+
+
+def _read_owner_key(home: Home) -> str | None:
+    file = home.secrets / "owner.key"
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        key = ""
+    if not KEY.fullmatch(key):
+        raise Corrupt(
+            "The owner's key file holds no key",
+            detail=str(file),
+            remedy="Restore the file, or remove it: a new key is made at the next start.",
+        )
+    if file.stat().st_mode & 0o077:
+        with suppress(PermissionError):  # not our file to change; reading it was allowed
+            file.chmod(0o600)
+    return key
+
+
+def _row(state: State, name: str) -> dict[str, Any] | None:
+    from sqlalchemy import select
+
+    from tidemill.store.state import api_keys
+
+    return next(iter(state.rows(select(api_keys).where(api_keys.c.name == name))), None)
+
+
+def _put(state: State, name: str, key: str) -> None:
+    from sqlalchemy import delete, insert
+
+    from tidemill.store.state import api_keys, now
+
+    with state.begin() as connection:
+        connection.execute(delete(api_keys).where(api_keys.c.name == name))
+        connection.execute(
+            insert(api_keys).values(name=name, sha256=hash_of(key), created_at=now(), revoked_at=None)
+        )
