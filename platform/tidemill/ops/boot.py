@@ -1,0 +1,94 @@
+"""What must be done before the services start, in a process of its own: `python -m tidemill.ops.boot`.
+
+Reading the settings, the tables of the control database and Dagster's instance take libraries of a hundred
+megabytes; the supervisor lives as long as Tidemill is up and must stay small. So it starts this module, reads
+one line of JSON from it, and forgets the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+
+from tidemill.errors import NotReady, TidemillError
+from tidemill.home import CHECKOUT, Home
+
+_TIMEOUT = 180
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the supervisor needs to know. `ports` holds those demanded by settings."""
+
+    host: str
+    ports: dict[str, int | None]
+    owner_key: str
+
+
+def prepare(home: Home) -> Prepared:
+    """Prepare `home` in a process of its own. Raises TidemillError with the reason when that fails."""
+    command = [sys.executable, "-m", "tidemill.ops.boot", str(home.root)]
+    log = home.logs / "prepare.log"
+    with open(log, "wb") as errors:
+        try:
+            done = subprocess.run(
+                command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                timeout=_TIMEOUT, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise NotReady(
+                "The home could not be prepared in time",
+                detail=f"{home.root} was not ready after {_TIMEOUT} s",
+                remedy=f"See {log} and `./tidemill doctor`; is the disk slow or full?",
+            ) from None
+    lines = done.stdout.decode(errors="replace").splitlines()
+    try:
+        answer = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        answer = {}
+    if "error" in answer:
+        raise TidemillError(**answer["error"])
+    if done.returncode != 0 or not answer:
+        reason = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it gave no reason"]
+        raise NotReady(
+            "The home could not be prepared",
+            detail=f"{home.root}: {reason[0]}",
+            remedy=f"The whole story is in {log}; `./tidemill doctor` may name the cause.",
+        )
+    return Prepared(**answer)
+
+
+def main(root: str) -> int:
+    """Prepare the home at `root` and print one line of JSON: a Prepared, or an error."""
+    try:
+        prepared = _prepare_here(Home.find(root))
+    except TidemillError as error:
+        fault = {"title": error.title, "detail": error.detail, "remedy": error.remedy}
+        print(json.dumps({"error": fault}), flush=True)
+        return 1
+    print(json.dumps(asdict(prepared)), flush=True)
+    return 0
+
+
+def _prepare_here(home: Home) -> Prepared:
+    from tidemill.ops.keys import ensure_owner_key
+    from tidemill.ops.ports import check_host
+    from tidemill.ops.prepare import prepare_home
+    from tidemill.settings import load_settings
+
+    settings = load_settings()
+    host = check_host(settings.host)
+    prepare_home(home)
+    ports = {
+        "api": settings.api_port,
+        "ui": settings.ui_port,
+        "dagster": settings.dagster_port,
+        "code": settings.code_port,
+    }
+    return Prepared(host=host, ports=ports, owner_key=ensure_owner_key(home))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

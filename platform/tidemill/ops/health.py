@@ -1,0 +1,204 @@
+"""Asking a service whether it works.
+
+A check is a function that returns when the service answered as ours would, and raises Unhealthy with one line
+otherwise. Checks have a time-out, use nothing heavier than sockets and http.client (the supervisor runs them
+for as long as Tidemill is up) and never go through a proxy.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+Check = Callable[[], None]
+
+TIMEOUT = 5.0
+_LARGEST_ANSWER = 1_000_000
+
+
+class Unhealthy(Exception):
+    """The service did not answer as it should; the message is one line for people."""
+
+
+def http_check(url: str, *, json_members: Mapping[str, str] | None = None, timeout: float = TIMEOUT) -> Check:
+    """GET `url` must answer 200; with `json_members`, a JSON object that holds these members."""
+    parts = urlsplit(url)
+
+    def check() -> None:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+        try:
+            connection.request("GET", parts.path or "/", headers={"Connection": "close"})
+            response = connection.getresponse()
+            body = response.read(_LARGEST_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unhealthy(f"{url}: {_reason(error)}") from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise Unhealthy(f"{url}: answered {response.status}")
+        if json_members is not None:
+            _compare(url, body, json_members)
+
+    return check
+
+
+def _compare(url: str, body: bytes, expected: Mapping[str, str]) -> None:
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise Unhealthy(f"{url}: the answer is not JSON; is it another program's?") from error
+    for name, value in expected.items():
+        found = answer.get(name) if isinstance(answer, dict) else None
+        if found != value:
+            raise Unhealthy(f"{url}: {name} is {str(found)[:60]!r}; another program answers there")
+
+
+def ping_check(path: Path, *, timeout: float = TIMEOUT) -> Check:
+    """The unix socket at `path` must answer `ping` with `pong` and its pid."""
+
+    def check() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(timeout)
+            try:
+                line.connect(str(path))
+                line.sendall(b"ping\n")
+                answer = line.recv(64)
+            except OSError as error:
+                raise Unhealthy(f"{path.name}: {_reason(error)}") from error
+        if not answer.startswith(b"pong"):
+            raise Unhealthy(f"{path.name}: answered {answer[:40]!r}")
+
+    return check
+
+
+def grpc_check(host: str, port: int, service: str, *, timeout: float = TIMEOUT) -> Check:
+    """The gRPC server's standard health service (grpc.health.v1) must say that `service` is SERVING.
+
+    The few frames of HTTP/2 (RFC 9113) that one call takes are written here by hand: importing grpcio for it
+    would cost the supervisor 20 MB.
+    """
+
+    def check() -> None:
+        deadline = time.monotonic() + timeout
+        try:
+            with socket.create_connection((host, port), timeout=timeout) as line:
+                line.sendall(_health_request(f"{host}:{port}", service))
+                answer = _first_data(line, deadline)
+        except OSError as error:
+            raise Unhealthy(f"gRPC {host}:{port}: {_reason(error)}") from error
+        # 5 bytes of gRPC prefix, then the message HealthCheckResponse{status: SERVING}.
+        if answer[5:] != b"\x08\x01":
+            raise Unhealthy(f"gRPC {host}:{port}: {service} is not serving")
+
+    return check
+
+
+_SETTINGS, _HEADERS, _DATA, _RST_STREAM, _GOAWAY = 4, 1, 0, 3, 7
+_END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
+
+
+def _health_request(authority: str, service: str) -> bytes:
+    name = service.encode()
+    message = bytes([0x0A, len(name)]) + name  # field 1, length-delimited
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/grpc.health.v1.Health/Check",
+        ":authority": authority,
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    return b"".join(
+        [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            _frame(_SETTINGS, 0, 0, b""),
+            _frame(_HEADERS, _END_HEADERS, 1, b"".join(_literal(*header) for header in headers.items())),
+            _frame(_DATA, _END_STREAM, 1, struct.pack(">BI", 0, len(message)) + message),
+        ]
+    )
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def _literal(name: str, value: str) -> bytes:
+    """A header as HPACK's "literal without indexing, new name" (RFC 7541, 6.2.2), not Huffman-coded."""
+    return b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+
+
+def _first_data(line: socket.socket, deadline: float) -> bytes:
+    """The payload of the first DATA frame of stream 1."""
+    while True:
+        head = _read_exactly(line, 9, deadline)
+        size, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+        payload = _read_exactly(line, size, deadline)
+        if kind == _DATA and payload:
+            return payload
+        if kind == _SETTINGS and not flags & _ACK:
+            line.sendall(_frame(_SETTINGS, _ACK, 0, b""))
+        if kind in (_RST_STREAM, _GOAWAY) or (kind == _HEADERS and flags & _END_STREAM):
+            raise ConnectionError("the call was refused")
+
+
+def _read_exactly(line: socket.socket, size: int, deadline: float) -> bytes:
+    if size > _LARGEST_ANSWER:
+        raise ConnectionError("the answer is not HTTP/2")
+    parts = b""
+    while len(parts) < size:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no answer in time")
+        line.settimeout(left)
+        part = line.recv(size - len(parts))
+        if not part:
+            raise ConnectionError("the connection was closed")
+        parts += part
+    return parts
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return "nothing listens yet"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
+
+
+class Probe:
+    """One run of a check in a thread of its own, so that a slow service does not hold up the others."""
+
+    def __init__(self, check: Check, *, limit: float = 2 * TIMEOUT) -> None:
+        self._check = check
+        self._deadline = time.monotonic() + limit
+        self._well = False
+        self._fault = "the health check failed in a way it should not; see the supervisor's log"
+        # A daemon thread: a check that hangs must not keep the supervisor from ending.
+        self._thread = threading.Thread(target=self._run, daemon=True, name="probe")
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._check()
+        except Unhealthy as error:
+            self._fault = str(error)
+        else:
+            self._well = True
+
+    def outcome(self) -> tuple[bool, str] | None:
+        """None while it runs; then whether the service is well, and what was wrong."""
+        if self._thread.is_alive():
+            if time.monotonic() < self._deadline:
+                return None
+            return False, "the health check itself got no answer"
+        return self._well, "" if self._well else self._fault
