@@ -6,8 +6,10 @@ Only paths and names belong here. What is written into a folder, and how, is the
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,15 @@ class Home:
     def run(self) -> Path:
         """Ports, sockets, locks and process ids of what runs now."""
         return self.root / "run"
+
+    @property
+    def worker_socket(self) -> Path:
+        """Where the run worker listens. A unix socket's path has about 100 bytes, so a deep home gets a short one."""
+        path = self.run / "worker.sock"
+        if len(os.fsencode(path)) < 100:
+            return path
+        short = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"tidemill-{os.getuid()}-{short}.sock"
 
     @property
     def secrets(self) -> Path:

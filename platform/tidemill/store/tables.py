@@ -23,15 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tidemill.errors import Conflict, Corrupt, NotFound
 from tidemill.store.durable import disk_full_is_an_error, locked, replace_json, sha256_of, sync_folder
 from tidemill.store.provenance import code_commit
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # pyarrow is imported where rows are touched: the API follows manifests without it
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 STALE_AFTER = 24 * 3600.0
 
@@ -75,6 +74,9 @@ class TableVersion:
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows (of `columns`) as an Arrow table. Raises Corrupt when a part is missing or unreadable."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         names = list(columns) if columns is not None else None
         try:
             pieces = [pq.read_table(path, columns=names, partitioning=None) for path in self.paths]
@@ -117,6 +119,8 @@ class TableDraft:
 
     def write(self, rows: pa.Table | pd.DataFrame | Iterable[pa.Table]) -> None:
         """Add one part: a table, a frame, or a stream of tables of one schema (never held at once)."""
+        import pyarrow.parquet as pq
+
         path = self.folder / f"part-{len(self.parts):03d}.parquet"
         count = 0
         with disk_full_is_an_error(self.folder):
@@ -277,6 +281,8 @@ class TableStore:
 
 
 def _batches(rows: pa.Table | pd.DataFrame | Iterable[pa.Table]) -> Iterable[pa.Table]:
+    import pyarrow as pa
+
     if isinstance(rows, pa.Table):
         return [rows]
     if hasattr(rows, "columns") and hasattr(rows, "iloc"):

@@ -1,0 +1,121 @@
+"""What starts by itself: jobs, the sensor for landed files and the schedule of the drift report.
+
+The API starts the same jobs by name; nothing here decides what a step does.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dagster import (
+    AssetSelection,
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+    ScheduleDefinition,
+    SensorEvaluationContext,
+    SkipReason,
+    define_asset_job,
+    in_process_executor,
+    sensor,
+)
+
+from resources.home import HomeResource
+from tidemill.project import Project
+
+PROJECT_TAG = "tidemill/project"
+JOB_TAG = "tidemill/job"
+UNDER_WAY = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+]
+MOST_ATTEMPTS = 5
+
+STEPS: Mapping[str, Sequence[str]] = {
+    "ingest": ["raw"],
+    "training": ["labels", "features", "model", "evaluation", "deployment"],
+    "monitoring": ["predictions", "drift_report"],
+    "loop": [
+        "raw",
+        "labels",
+        "features",
+        "model",
+        "evaluation",
+        "deployment",
+        "predictions",
+        "drift_report",
+    ],
+}
+
+
+def build_jobs(project: Project) -> dict[str, Any]:
+    """The jobs of one project: `<project>__ingest`, `__training`, `__monitoring`, `__loop`."""
+    return {
+        name: define_asset_job(
+            f"{project.name}__{name}",
+            selection=AssetSelection.assets(*([project.name, step] for step in steps)),
+            tags={PROJECT_TAG: project.name, JOB_TAG: name},
+            # One process: importing what a step needs costs more than most steps of a small project do.
+            executor_def=in_process_executor,
+            description=f"{project.display_name}: {' -> '.join(steps)}",
+        )
+        for name, steps in STEPS.items()
+    }
+
+
+def build_schedule(project: Project, job: Any) -> ScheduleDefinition:
+    """The drift report by `monitoring.schedule`."""
+    return ScheduleDefinition(
+        name=f"{project.name}__drift",
+        job=job,
+        cron_schedule=project.monitoring.schedule,
+        execution_timezone="UTC",
+        default_status=DefaultScheduleStatus.RUNNING,
+    )
+
+
+def build_sensor(project: Project, job: Any) -> Any:
+    """Takes what lands in the inbox: one run for all finished files, again with a new key after a failure."""
+
+    @sensor(
+        name=f"{project.name}__landed_files",
+        job=job,
+        minimum_interval_seconds=15,
+        default_status=DefaultSensorStatus.RUNNING,
+        description=f"Starts {project.name}__ingest when files have landed in the inbox.",
+    )
+    def landed_files(context: SensorEvaluationContext, home: HomeResource) -> RunRequest | SkipReason:
+        from tidemill.data.ledger import pending_files
+
+        files = pending_files(home.home, project.name)
+        if not files:
+            return SkipReason("No finished file in the inbox.")
+        if context.instance.get_runs(RunsFilter(tags=_ingest_tags(project), statuses=UNDER_WAY), limit=1):
+            return SkipReason("An ingestion of this project is under way.")
+        landed = sorted(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+        attempt = next_attempt(context.cursor, landed)
+        if attempt > MOST_ATTEMPTS:
+            return SkipReason(
+                f"Ingesting {', '.join(file.name for file in files)} failed {MOST_ATTEMPTS} times. "
+                "Look at the last run, mend the cause, then touch the file to have it taken again."
+            )
+        context.update_cursor(json.dumps({"landed": landed, "attempt": attempt}))
+        # Dagster drops a run key it has seen, silently: the attempt and the time make each one new.
+        return RunRequest(run_key=f"{project.name}:{attempt}:{time.time_ns()}", tags=_ingest_tags(project))
+
+    return landed_files
+
+
+def next_attempt(cursor: str | None, landed: Sequence[str]) -> int:
+    """Which attempt this is at the files `landed` (name:size:mtime), counting from 1."""
+    before = json.loads(cursor) if cursor else {}
+    return int(before["attempt"]) + 1 if before.get("landed") == list(landed) else 1
+
+
+def _ingest_tags(project: Project) -> dict[str, str]:
+    return {PROJECT_TAG: project.name, JOB_TAG: "ingest"}

@@ -1,0 +1,108 @@
+"""Station 1, data: files of the inbox become the checked table `raw`.
+
+Reading, typing and rejecting rows is `tidemill.data`; this module only shows it to Dagster.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetExecutionContext,
+    AssetsDefinition,
+    Failure,
+    MetadataValue,
+    Output,
+    asset,
+    asset_check,
+)
+
+from resources.home import HomeResource
+from tidemill.project import Project
+from tidemill.store.tables import TableVersion
+
+
+def build(project: Project) -> list[Any]:
+    """The asset `raw` of one project and its checks."""
+    return [_raw(project), _contract(project), _rejects(project)]
+
+
+def _raw(project: Project) -> AssetsDefinition:
+    @asset(
+        name="raw",
+        key_prefix=project.name,
+        group_name=project.name,
+        io_manager_key="tables",
+        kinds={"duckdb", "parquet"},
+        description=f"Every row accepted for {project.display_name}, typed by the contract, with file and line.",
+    )
+    def raw(context: AssetExecutionContext, home: HomeResource) -> Iterator[Output[TableVersion]]:
+        from tidemill.data.ingest import ingest_pending
+
+        ingestion = ingest_pending(home.home, home.state(), home.project(project.name))
+        for file in ingestion.files:
+            context.log.info(
+                f"{file.name}: {file.status}, {file.accepted} rows accepted, {file.rejected} rejected"
+            )
+        if ingestion.version is None:
+            raise Failure(
+                description=f"There is no data for {project.name} yet. Drop a CSV or Excel file into "
+                f"{home.home.inbox(project.name)}, or send one to POST /v1/projects/{project.name}/files.",
+                allow_retries=False,
+            )
+        yield Output(ingestion.version, metadata={"files": MetadataValue.md(_outcomes(ingestion.files))})
+
+    return raw
+
+
+def _contract(project: Project) -> Any:
+    @asset_check(
+        asset=[project.name, "raw"],
+        name="contract",
+        blocking=True,
+        description="Every row keeps the contract of project.yaml as it stands now.",
+    )
+    def contract(raw: TableVersion, home: HomeResource) -> AssetCheckResult:
+        from tidemill.data.checks import check_table
+
+        violations = check_table(raw, home.project(project.name))
+        found = [f"{fault.column}: {fault.rule} ({fault.rows} rows)" for fault in violations]
+        return AssetCheckResult(
+            passed=not violations,
+            description="; ".join(found) or f"{raw.rows} rows keep the contract",
+            metadata={"rows": raw.rows, "violations": MetadataValue.json(found)},
+        )
+
+    return contract
+
+
+def _rejects(project: Project) -> Any:
+    @asset_check(
+        asset=[project.name, "raw"],
+        name="rejects",
+        description="No file was refused and no row was rejected since the last accepted file.",
+    )
+    def rejects(home: HomeResource) -> AssetCheckResult:
+        from tidemill.data.ledger import list_files
+
+        files = list_files(home.state(), project.name)
+        refused = [file["name"] for file in files if file["status"] == "refused"]
+        rows = sum(file["rejected"] or 0 for file in files)
+        return AssetCheckResult(
+            passed=not refused and not rows,
+            severity=AssetCheckSeverity.WARN,
+            description=f"{rows} rows rejected in {len(files)} files; refused: {', '.join(refused) or 'none'}",
+            metadata={"rejected_rows": rows, "refused_files": MetadataValue.json(refused)},
+        )
+
+    return rejects
+
+
+def _outcomes(files: Sequence[Any]) -> str:
+    """The outcome of each file as a Markdown table."""
+    if not files:
+        return "_no new file_"
+    lines = ["| file | status | rows | accepted | rejected |", "|---|---|---|---|---|"]
+    lines += [f"| {f.name} | {f.status} | {f.rows} | {f.accepted} | {f.rejected} |" for f in files]
+    return "\n".join(lines)

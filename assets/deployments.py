@@ -1,0 +1,47 @@
+"""Station 5, deployments: which model version answers.
+
+Compare-and-set and history are `tidemill.serve.deployment`; the API's processes notice a change by themselves.
+"""
+
+from typing import Any
+
+from dagster import AssetExecutionContext, MaterializeResult, asset
+
+from resources.bundles import BundleVersion
+from resources.home import HomeResource
+from tidemill.project import Project
+
+
+def build(project: Project) -> list[Any]:
+    """The asset `deployment` of one project."""
+
+    @asset(
+        name="deployment",
+        key_prefix=project.name,
+        group_name=project.name,
+        kinds={"fastapi"},
+        description="The model version that answers predictions, changed only after the promotion gate.",
+    )
+    def deployment(
+        context: AssetExecutionContext, evaluation: BundleVersion, home: HomeResource
+    ) -> MaterializeResult[Any]:
+        from tidemill.serve.deployment import current, deploy
+
+        live = current(home.state(), project.name)
+        deployed = deploy(
+            home.state(),
+            project.name,
+            evaluation.version,
+            expected_revision=live.revision if live else None,
+            actor=context.run.tags.get("tidemill/actor", "dagster"),
+            reason=f"passed the promotion gate in run {context.run_id}",
+        )
+        return MaterializeResult(
+            metadata={
+                "champion": deployed.champion,
+                "previous": deployed.previous or 0,
+                "revision": deployed.revision,
+            }
+        )
+
+    return [deployment]

@@ -1,0 +1,61 @@
+"""Station 3, features: labelled rows with the columns a model may see, each on its side of the split.
+
+Encoding is not done here: it belongs to the fitted pipeline, so that training and serving share it
+(`tidemill.learn.pipeline`).
+"""
+
+from typing import Any
+
+from dagster import AssetCheckResult, AssetCheckSeverity, AssetKey, MetadataValue, Output, asset, asset_check
+
+from resources.home import HomeResource
+from resources.tables import TableOutput
+from tidemill.project import Project
+from tidemill.store.tables import TableVersion
+
+
+def build(project: Project) -> list[Any]:
+    """The asset `features` of one project and its leakage check."""
+
+    @asset(
+        name="features",
+        key_prefix=project.name,
+        deps=[AssetKey([project.name, "raw"])],
+        group_name=project.name,
+        io_manager_key="tables",
+        kinds={"parquet"},
+        description="Features and label of each labelled row, split into train and test.",
+    )
+    def features(labels: TableVersion, home: HomeResource) -> Output[TableOutput]:
+        from tidemill.learn.features import build_features
+
+        # The rows that were labelled, not what has landed since.
+        rows = home.tables(project.name).version("raw", labels.parents["raw"])
+        built = build_features(rows.to_pandas(), labels.to_pandas(), home.project(project.name))
+        return Output(
+            TableOutput(built, parents=[rows, labels]),
+            metadata={
+                "train_rows": int((built["_split"] == "train").sum()),
+                "test_rows": int((built["_split"] == "test").sum()),
+            },
+        )
+
+    @asset_check(
+        asset=features,
+        name="leakage",
+        blocking=True,
+        description="Neither target nor id is among the features, and no row is in both train and test.",
+    )
+    def leakage(features: TableVersion, home: HomeResource) -> AssetCheckResult:
+        from tidemill.learn.leakage import find_leakage
+
+        leaks = find_leakage(features.to_pandas(), home.project(project.name))
+        grave = [leak for leak in leaks if leak.severity == "error"]
+        return AssetCheckResult(
+            passed=not leaks,
+            severity=AssetCheckSeverity.ERROR if grave else AssetCheckSeverity.WARN,
+            description="; ".join(leak.detail for leak in leaks) or "no leakage found",
+            metadata={"leaks": MetadataValue.json([f"{leak.kind}: {leak.detail}" for leak in leaks])},
+        )
+
+    return [features, leakage]

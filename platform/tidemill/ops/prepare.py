@@ -1,0 +1,54 @@
+"""What a home needs before services start: its folders, its control database, Dagster's own settings.
+
+Doing it again changes nothing. Runs that a crash left behind are failed by the run worker when it starts.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tidemill.home import Home
+from tidemill.settings import load_settings
+from tidemill.store.durable import replace_bytes
+from tidemill.store.state import open_state
+
+
+def prepare_home(home: Home) -> None:
+    """Create what is missing in `home` and write the files that follow from its settings."""
+    home.ensure()
+    open_state(home, load_settings().database_url)
+    for name in home.project_names():
+        home.inbox(name).mkdir(parents=True, exist_ok=True)
+    write_dagster_settings(home)
+
+
+def write_dagster_settings(home: Home) -> Path:
+    """Write `dagster/dagster.yaml`: storage in the home, the warm launcher, no telemetry."""
+    file = home.dagster / "dagster.yaml"
+    # JSON is YAML, and needs no quoting rules for paths with spaces.
+    text = "# Written by Tidemill at each start.\n" + json.dumps(dagster_settings(home), indent=2) + "\n"
+    if not file.exists() or file.read_text() != text:
+        replace_bytes(file, text.encode())
+    return file
+
+
+def dagster_settings(home: Home) -> dict[str, Any]:
+    """Dagster's instance settings for `home`."""
+    return {
+        "telemetry": {"enabled": False},
+        "run_launcher": {
+            "module": "resources.launcher",
+            "class": "WarmRunLauncher",
+            "config": {"socket_path": str(home.worker_socket)},
+        },
+        # Runs go straight to the worker, which keeps to the limit itself: the daemon's queue adds seconds to each.
+        "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
+        # Notices a killed run within seconds. A run may wait for a free place as long as it takes.
+        "run_monitoring": {"enabled": True, "start_timeout_seconds": 0, "poll_interval_seconds": 15},
+        "retention": {
+            "sensor": {"purge_after_days": {"skipped": 1, "failure": 30, "success": -1}},
+            "schedule": {"purge_after_days": {"skipped": 7, "failure": 30, "success": -1}},
+        },
+    }
