@@ -1,0 +1,1 @@
+"""Labels: where a row's truth for training comes from."""

@@ -1,0 +1,1 @@
+"""Learning: features, training, evaluation, the promotion gate and model bundles."""

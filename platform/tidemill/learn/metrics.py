@@ -1,0 +1,237 @@
+"""Metrics by scikit-learn's definitions, and intervals for them by the bootstrap.
+
+Values come from scikit-learn itself. The resamples of the bootstrap are computed with row weights in numpy (a row
+drawn twice weighs 2), because a thousand calls of scikit-learn per metric would take seconds; a test holds that
+weight 1 for each row gives scikit-learn's value.
+
+Multiclass: roc_auc and average_precision are one class against the rest, macro averaged; f1 is macro. A class
+without a row (or with all rows) in the data has no such curve and is left out of the average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from sklearn import metrics as sk
+
+from tidemill.errors import InvalidInput
+from tidemill.learn.scoring import Outputs
+from tidemill.project import CLASSIFICATION_METRICS, REGRESSION_METRICS, SMALLER_IS_BETTER
+
+RESAMPLES = 1000
+_CELLS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def worse_end(self, metric: str) -> float:
+        """The end of the interval that speaks against the model."""
+        return self.high if metric in SMALLER_IS_BETTER else self.low
+
+
+def is_better(metric: str, value: float, than: float) -> bool:
+    """Whether `value` of `metric` is strictly better than `than`."""
+    return value < than if metric in SMALLER_IS_BETTER else value > than
+
+
+def check_measurable(truth: np.ndarray, classification: bool, what: str) -> None:
+    """Raise InvalidInput unless the metrics have a value on these rows: two rows, and two classes."""
+    if len(truth) < 2:
+        raise InvalidInput(
+            f"There are too few {what}",
+            detail=f"{len(truth)} found; metrics need at least 2",
+            remedy="Send more labelled rows, or change training.split.test in project.yaml.",
+        )
+    if classification and len(set(truth)) < 2:
+        raise InvalidInput(
+            f"All {what} have the same label",
+            detail=f"each of the {len(truth)} rows is {str(truth[0])!r}; metrics need at least two classes",
+            remedy="Send more labelled rows, or change training.split in project.yaml.",
+        )
+
+
+def values(truth: np.ndarray, found: Outputs) -> dict[str, float]:
+    """Every metric of the task on these rows. `truth` holds str labels, or float64 for a regression."""
+    if found.probabilities is None:
+        return {
+            "mae": float(sk.mean_absolute_error(truth, found.labels)),
+            "rmse": float(sk.root_mean_squared_error(truth, found.labels)),
+            "r2": float(sk.r2_score(truth, found.labels)),
+        }
+    f1 = (
+        sk.f1_score(truth, found.labels, pos_label=found.positive, zero_division=0.0)
+        if found.positive is not None
+        else sk.f1_score(truth, found.labels, average="macro", zero_division=0.0)
+    )
+    curves = _curve_targets(truth, found)
+    return {
+        "roc_auc": float(np.mean([sk.roc_auc_score(is_class, score) for is_class, score in curves])),
+        "accuracy": float(sk.accuracy_score(truth, found.labels)),
+        "balanced_accuracy": float(_recalls(truth, found.labels).mean()),
+        "f1": float(f1),
+        "log_loss": float(sk.log_loss(truth, found.probabilities, labels=found.classes)),
+        "average_precision": float(
+            np.mean([sk.average_precision_score(is_class, score) for is_class, score in curves])
+        ),
+    }
+
+
+def _recalls(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    # balanced_accuracy_score itself warns when a class is predicted that is not in the truth.
+    return np.array([np.mean(labels[truth == name] == name) for name in np.unique(truth)])
+
+
+def _curve_targets(truth: np.ndarray, found: Outputs) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each class with a curve: which rows are of it, and its probability."""
+    assert found.probabilities is not None
+    names = [found.positive] if found.positive is not None else found.classes
+    pairs = [(truth == name, found.probabilities[:, found.classes.index(str(name))]) for name in names]
+    return [(is_class, score) for is_class, score in pairs if is_class.any() and not is_class.all()]
+
+
+def intervals(
+    truth: np.ndarray, found: Outputs, *, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
+    """Every metric with its 95 % percentile bootstrap interval (Efron 1979), rows drawn with replacement.
+
+    Resamples on which a metric is not defined (one class drawn only) are left out of its interval.
+    """
+    point = values(truth, found)
+    weighted = weighted_metrics(truth, found)
+    draws: dict[str, list[np.ndarray]] = {name: [] for name in point}
+    rng = np.random.default_rng(seed)
+    rows = len(truth)
+    chance = np.full(rows, 1.0 / rows)
+    left = resamples if rows <= 20_000 else max(200, resamples // 5)
+    while left > 0:
+        count = min(left, max(1, _CELLS_AT_ONCE // rows))
+        weights = rng.multinomial(rows, chance, size=count).astype(np.float64)
+        for name, metric in weighted.items():
+            draws[name].append(metric(weights))
+        left -= count
+    return {name: _interval(value, np.concatenate(draws[name])) for name, value in point.items()}
+
+
+def _interval(value: float, draws: np.ndarray) -> Interval:
+    defined = draws[np.isfinite(draws)]
+    if len(defined) == 0:
+        return Interval(value, value, value)
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+Weighted = Callable[[np.ndarray], np.ndarray]
+
+
+def weighted_metrics(truth: np.ndarray, found: Outputs) -> dict[str, Weighted]:
+    """Each metric as a function from weights (resamples x rows) to values (resamples), NaN where undefined."""
+    if found.probabilities is None:
+        error = truth - found.labels
+        return {
+            "mae": partial(_mean, np.abs(error)),
+            "rmse": lambda weights: np.sqrt(_mean(error**2, weights)),
+            "r2": partial(_r2, truth, error**2),
+        }
+    curves = _curve_targets(truth, found)
+    classes = np.array(found.classes, dtype=str)
+    own = found.probabilities[np.arange(len(truth)), np.searchsorted(classes, truth)]
+    total = found.probabilities.sum(axis=1)
+    tiny = np.finfo(np.float64).eps
+    loss = -np.log(np.clip(own / total, tiny, 1 - tiny))
+    return {
+        "roc_auc": lambda weights: _average([_auc(*curve, weights) for curve in curves]),
+        "accuracy": partial(_mean, (truth == found.labels).astype(np.float64)),
+        "balanced_accuracy": partial(_balanced, truth, found.labels),
+        "f1": partial(_f1, truth, found),
+        "log_loss": partial(_mean, loss),
+        "average_precision": lambda weights: _average([_precision(*curve, weights) for curve in curves]),
+    }
+
+
+def _mean(per_row: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    mean: np.ndarray = weights @ per_row / weights.sum(axis=1)
+    return mean
+
+
+def _average(parts: list[np.ndarray]) -> np.ndarray:
+    """Mean over the classes that have a value in each resample; NaN where none has."""
+    stacked = np.vstack(parts)
+    known = np.isfinite(stacked)
+    with np.errstate(invalid="ignore"):
+        average: np.ndarray = np.where(known, stacked, 0.0).sum(axis=0) / known.sum(axis=0)
+    return average
+
+
+def _r2(truth: np.ndarray, squared: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    centred = truth - truth.mean()
+    spread = _mean(centred**2, weights) - _mean(centred, weights) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r2: np.ndarray = np.where(spread > 0, 1.0 - _mean(squared, weights) / spread, np.nan)
+    return r2
+
+
+def _balanced(truth: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    recalls = []
+    for name in np.unique(truth):
+        of_class = (truth == name).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            recalls.append((weights @ (of_class * (labels == name))) / (weights @ of_class))
+    return _average(recalls)
+
+
+def _f1(truth: np.ndarray, found: Outputs, weights: np.ndarray) -> np.ndarray:
+    # scikit-learn's macro average runs over the classes that are in the truth or among the answers.
+    names = [found.positive] if found.positive is not None else np.union1d(truth, found.labels)
+    scores = []
+    for name in names:
+        is_true, is_found = truth == name, found.labels == name
+        hits = weights @ (is_true & is_found).astype(np.float64)
+        both = weights @ (is_true.astype(np.float64) + is_found.astype(np.float64))
+        with np.errstate(invalid="ignore"):
+            # A class that is neither drawn nor answered in a resample is not in its average.
+            score = np.where(both > 0, 2 * hits / both, 0.0 if found.positive is not None else np.nan)
+        scores.append(score)
+    return _average(scores)
+
+
+def _steps(is_class: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of hits and of false alarms at and above each distinct score, from the largest down."""
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    drawn = weights[:, order]
+    hits = np.cumsum(drawn * is_class[order], axis=1)[:, last_of_tie]
+    return hits, np.cumsum(drawn, axis=1)[:, last_of_tie] - hits
+
+
+def _auc(is_class: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve by trapezoids: ties count half."""
+    hits, alarms = _steps(is_class, score, weights)
+    before = np.hstack([np.zeros((len(weights), 1)), hits[:, :-1]])
+    widths = np.diff(alarms, axis=1, prepend=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        area: np.ndarray = (widths * (hits + before) / 2).sum(axis=1) / (hits[:, -1] * alarms[:, -1])
+    return area
+
+
+def _precision(is_class: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average precision: precision at each threshold, weighted by the gain in recall; no interpolation."""
+    hits, alarms = _steps(is_class, score, weights)
+    gains = np.diff(hits, axis=1, prepend=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(hits > 0, hits / (hits + alarms), 0.0)
+        average: np.ndarray = (gains * precision).sum(axis=1) / hits[:, -1]
+    return average
+
+
+def metric_names(classification: bool) -> tuple[str, ...]:
+    """The metrics of a kind of task, the usual one first."""
+    return CLASSIFICATION_METRICS if classification else REGRESSION_METRICS

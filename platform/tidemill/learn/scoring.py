@@ -1,0 +1,73 @@
+"""What a fitted pipeline says about rows: labels, probabilities, scores.
+
+Here belongs turning a model's output into Tidemill's terms (positive class, threshold, score). How good it is
+belongs to `learn/metrics.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tidemill.project import Project
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model's answers for some rows.
+
+    Classification: `labels` (str), `probabilities` (rows x classes, in the order of `classes`) and `scores` (the
+    positive class's probability in a binary task, else that of the label). Regression: `values` alone, and
+    `scores` are the values.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray | None
+    classes: list[str]
+    positive: str | None
+
+
+def positive_class(classes: Sequence[str], project: Project) -> str | None:
+    """The class that counts as positive: the project's, else the second of two; None unless there are two."""
+    if not project.is_classification or len(classes) != 2:
+        return None
+    return project.labels.positive if project.labels.positive in classes else classes[1]
+
+
+def outputs(
+    model: Any, rows: pd.DataFrame, project: Project, classes: Sequence[str] | None = None
+) -> Outputs:
+    """The answers of the fitted `model` for `rows` (frame with the contract's features).
+
+    With `classes` the probabilities have exactly these columns: a class the model never saw has probability 0.
+    """
+    if not project.is_classification:
+        values = np.asarray(model.predict(rows), dtype=np.float64)
+        return Outputs(values, values, None, [], None)
+    own = [str(name) for name in model.classes_]
+    probabilities = np.asarray(model.predict_proba(rows), dtype=np.float64)
+    if classes is not None and list(classes) != own:
+        aligned = np.zeros((len(probabilities), len(classes)))
+        for index, name in enumerate(own):
+            aligned[:, list(classes).index(name)] = probabilities[:, index]
+        probabilities = aligned
+    return answers(probabilities, list(classes) if classes is not None else own, project)
+
+
+def answers(probabilities: np.ndarray, classes: list[str], project: Project) -> Outputs:
+    """Labels and scores from probabilities: by threshold in a binary task, else the most probable class."""
+    positive = positive_class(classes, project)
+    names = np.array(classes, dtype=str)
+    if positive is None:
+        best = probabilities.argmax(axis=1)
+        scores = probabilities[np.arange(len(best)), best]
+        return Outputs(names[best], scores, probabilities, classes, None)
+    index = classes.index(positive)
+    scores = probabilities[:, index]
+    labels = np.where(scores >= project.serving.threshold, names[index], names[1 - index])
+    return Outputs(labels, scores, probabilities, classes, positive)
