@@ -147,6 +147,8 @@ def stop(home: Home, say: Say) -> int:
         ended = sum(1 for record in state.services if record.process()) if state else 0
         say(f"stopping {ended} services ...")
         _stop_supervisor(owner)
+    for child in _detached:
+        child.poll()  # one that we started ourselves is collected, so that no zombie stays
     left = end_leftovers(home)
     if left and owner is None:
         say("the supervisor was gone; ended what it had left running")

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+
+import pytest
+
+from tidemill.ops.health import Probe, Unhealthy, grpc_check, http_check, ping_check
+
+
+@contextmanager
+def web(status: int, body: bytes) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/healthz"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+OURS = {"service": "tidemill", "home_id": "abc"}
+
+
+def test_our_api_is_known_by_its_home():
+    with web(200, json.dumps({**OURS, "more": 1}).encode()) as url:
+        http_check(url, json_members=OURS)()
+
+
+@pytest.mark.parametrize("body", [{"service": "tidemill", "home_id": "other"}, {"status": "ok"}, [], "ok"])
+def test_a_strangers_answer_is_not_health(body):
+    with web(200, json.dumps(body).encode()) as url, pytest.raises(Unhealthy, match="another program"):
+        http_check(url, json_members=OURS)()
+
+
+def test_an_answer_that_is_no_json_is_not_health():
+    with web(200, b"<html>") as url, pytest.raises(Unhealthy, match="not JSON"):
+        http_check(url, json_members=OURS)()
+
+
+def test_an_error_status_is_not_health():
+    with web(503, b"") as url, pytest.raises(Unhealthy, match="answered 503"):
+        http_check(url)()
+
+
+def test_nothing_there_is_said_plainly():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(Unhealthy, match="nothing listens yet"):
+        http_check(f"http://127.0.0.1:{port}/")()
+    with pytest.raises(Unhealthy, match="nothing listens yet"):
+        grpc_check("127.0.0.1", port, "DagsterApi")()
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda port: http_check(f"http://127.0.0.1:{port}/", timeout=0.2),
+        lambda port: grpc_check("127.0.0.1", port, "DagsterApi", timeout=0.2),
+    ],
+)
+def test_a_server_that_accepts_and_is_silent_is_hung(check: Callable[[int], Callable[[], None]]):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(Unhealthy, match="no answer in time"),
+    ):
+        check(server.getsockname()[1])()
+
+
+def test_grpc_check_speaks_to_a_real_server():
+    import grpc
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    servicer = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(Unhealthy, match="not serving|refused"):
+            grpc_check("127.0.0.1", port, "DagsterApi")()
+        servicer.set("DagsterApi", health_pb2.HealthCheckResponse.SERVING)
+        grpc_check("127.0.0.1", port, "DagsterApi")()
+        servicer.set("DagsterApi", health_pb2.HealthCheckResponse.NOT_SERVING)
+        with pytest.raises(Unhealthy, match="not serving"):
+            grpc_check("127.0.0.1", port, "DagsterApi")()
+    finally:
+        server.stop(None).wait()
+
+
+def test_grpc_check_refuses_a_web_server():
+    with web(200, b"hello") as url, pytest.raises(Unhealthy):
+        grpc_check("127.0.0.1", int(url.split(":")[2].split("/")[0]), "DagsterApi", timeout=1)()
+
+
+@pytest.mark.parametrize(("answer", "well"), [(b"pong 12\n", True), (b"who?\n", False), (b"", False)])
+def test_ping(tmp_path, answer, well):
+    path = tmp_path / "worker.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            line, _ = server.accept()
+            with line:
+                assert line.recv(64) == b"ping\n"
+                line.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        if well:
+            ping_check(path)()
+        else:
+            with pytest.raises(Unhealthy):
+                ping_check(path)()
+        thread.join()
+
+
+def test_ping_without_a_socket(tmp_path):
+    with pytest.raises(Unhealthy, match="nothing listens yet"):
+        ping_check(tmp_path / "worker.sock")()
+
+
+def outcome_of(probe: Probe) -> tuple[bool, str]:
+    while (outcome := probe.outcome()) is None:
+        time.sleep(0.01)
+    return outcome
+
+
+def test_a_probe_tells_what_was_wrong_and_gives_up_on_a_check_that_hangs():
+    def sick() -> None:
+        raise Unhealthy("it is sick")
+
+    never = threading.Event()
+    assert outcome_of(Probe(lambda: None)) == (True, "")
+    assert outcome_of(Probe(sick)) == (False, "it is sick")
+    well, fault = outcome_of(Probe(never.wait, limit=0.1))
+    assert not well
+    assert "no answer" in fault
+    never.set()
