@@ -4,8 +4,8 @@
         answer = client.predict("breast_cancer", {"mean_radius": 14.2, ...})
 
 It imports nothing else of Tidemill, so it can be copied into another program; it needs httpx. Answers are plain
-dictionaries, typed here; problems are raised as ApiError with the server's title, detail and remedy. Nothing is
-sent twice.
+dictionaries, typed here (the API's OpenAPI document is made from the same types); problems are raised as ApiError
+with the server's title, detail and remedy. Nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NotRequired, Self, TypedDict, TypeVar, cast
+from typing import Any, BinaryIO, Literal, NotRequired, Self, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
+from typing_extensions import TypedDict  # pydantic reads only this one before Python 3.12
 
 Record = Mapping[str, Any]
 Label = str | float
@@ -496,10 +498,19 @@ class Client:
         return cast(DeploymentInfo, self._get(_at(project, "deployment")))
 
     def deploy(
-        self, project: str, version: int, reason: str, expected_revision: int | None = None
+        self,
+        project: str,
+        version: int,
+        reason: str,
+        expected_revision: int | None = None,
+        *,
+        despite_gate: bool = False,
     ) -> DeploymentInfo:
-        """Make `version` answer. With `expected_revision` only if nobody changed the deployment since."""
-        body = {"reason": reason, "expected_revision": expected_revision}
+        """Make `version` answer. With `expected_revision` only if nobody changed the deployment since.
+
+        A model that has not passed its gate is refused (409), unless `despite_gate`.
+        """
+        body = {"reason": reason, "expected_revision": expected_revision, "despite_gate": despite_gate}
         return cast(DeploymentInfo, self._post(_at(project, "models", version, "deploy"), body))
 
     def rollback(self, project: str, reason: str) -> DeploymentInfo:
@@ -509,11 +520,11 @@ class Client:
     # Predictions and truth
 
     def predict(self, project: str, record: Record) -> Prediction:
-        return cast(Prediction, self._post(_at(project, "predictions"), dict(record)))
+        return cast(Prediction, self._post(_at(project, "predictions"), _plain(record)))
 
     def predict_many(self, project: str, records: Sequence[Record]) -> list[Prediction]:
         """One answer per record, in order; all or none."""
-        body = {"records": [dict(record) for record in records]}
+        body = {"records": [_plain(record) for record in records]}
         return cast("list[Prediction]", self._post(_at(project, "predictions"), body)["predictions"])
 
     def predictions(self, project: str, limit: int = 50) -> list[LoggedPrediction]:
@@ -537,14 +548,14 @@ class Client:
         given = {
             "prediction_id": prediction_id,
             "entity_id": entity_id,
-            "label": label,
+            "label": _plain(label),
             "observed_at": observed_at,
         }
         truth = {name: value for name, value in given.items() if value is not None}
         return cast(TruthReceipt, self._post(_at(project, "ground-truth"), truth))
 
     def send_truths(self, project: str, truths: Sequence[Truth]) -> TruthReceipt:
-        return cast(TruthReceipt, self._post(_at(project, "ground-truth"), {"truths": list(truths)}))
+        return cast(TruthReceipt, self._post(_at(project, "ground-truth"), {"truths": _plain(list(truths))}))
 
     # Monitoring
 
@@ -596,6 +607,19 @@ class Client:
 
 def _at(project: str, *parts: str | int) -> str:
     return "/".join(["/v1/projects", *(quote(str(part), safe="") for part in (project, *parts))])
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON takes it: NaN of a data frame becomes null, its numbers plain, dates ISO 8601."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, (date, datetime)):
+        return None if value != value else value.isoformat()  # pandas' NaT is a datetime unequal to itself
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()
+    return None if isinstance(value, float) and value != value else value
 
 
 def _pieces(handle: BinaryIO, size: int = 262_144) -> Iterator[bytes]:
