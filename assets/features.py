@@ -50,7 +50,7 @@ def build(project: Project) -> list[Any]:
         from tidemill.learn.leakage import find_leakage
 
         leaks = find_leakage(features.to_pandas(), home.project(project.name))
-        grave = [leak for leak in leaks if leak.severity == "error"]
+        grave = [leak for leak in leaks if leak.blocking]
         return AssetCheckResult(
             passed=not leaks,
             severity=AssetCheckSeverity.ERROR if grave else AssetCheckSeverity.WARN,

@@ -76,7 +76,7 @@ class Home:
 
     @property
     def worker_socket(self) -> Path:
-        """Where the run worker listens. A unix socket's path has about 100 bytes, so a deep home gets a short one."""
+        """Where the run worker listens. Unix socket paths have about 100 bytes: a deep home gets a short one."""
         path = self.run / "worker.sock"
         if len(os.fsencode(path)) < 100:
             return path
