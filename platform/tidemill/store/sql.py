@@ -31,6 +31,7 @@ from tidemill.store.tables import TableStore, TableVersion
 PREDICTION_COLUMNS = (
     "id",
     "at",
+    "logged_at",  # the same: AT is a reserved word in SQL and needs quotes, which nobody guesses
     "model_version",
     "role",
     "request_id",
@@ -41,6 +42,9 @@ PREDICTION_COLUMNS = (
     "flags",
     "latency_ms",
 )
+
+# What `outcomes` adds: a feature of such a name gets the prefix everywhere, to be called the same in all views.
+OUTCOME_COLUMNS = ("predicted", "truth", "truth_at", "correct", "error")
 
 SQL_TYPES = {
     "integer": "BIGINT",
@@ -186,8 +190,8 @@ def _log_views(con: duckdb.DuckDBPyConnection, home: Home, name: str, project: P
     label = _label_sql(project)
     con.execute(f"CREATE VIEW predictions AS {_predictions_sql(project, label)}")
     con.execute(
-        f"CREATE VIEW ground_truth AS SELECT id, at, prediction_id, entity_id, {label} AS label, "
-        "coalesce(observed_at, at) AS observed_at, source FROM log.ground_truth"
+        f'CREATE VIEW ground_truth AS SELECT id, "at", "at" AS logged_at, prediction_id, entity_id, {label} AS label, '
+        'coalesce(observed_at, "at") AS observed_at, source FROM log.ground_truth'
     )
     con.execute(f"CREATE VIEW outcomes AS {_outcomes_sql(project)}")
     return [path for log in logs for path in log.paths]
@@ -200,7 +204,7 @@ def _label_sql(project: Project) -> str:
 
 def feature_names(project: Project) -> dict[str, str]:
     """Feature -> its column in `predictions`; DuckDB's names do not know capitals from small letters."""
-    taken = {name.lower() for name in PREDICTION_COLUMNS}
+    taken = {*PREDICTION_COLUMNS, *OUTCOME_COLUMNS}
     names: dict[str, str] = {}
     for feature in project.feature_columns:
         name = feature if feature.lower() not in taken else f"input_{feature}"
@@ -214,10 +218,12 @@ def feature_names(project: Project) -> dict[str, str]:
 
 
 def _predictions_sql(project: Project, label: str) -> str:
-    own = ", ".join(
-        {"label": f"{label} AS label", "flags": "from_json(flags, '[\"VARCHAR\"]') AS flags"}.get(name, name)
-        for name in PREDICTION_COLUMNS
-    )
+    special = {
+        "logged_at": '"at" AS logged_at',
+        "label": f"{label} AS label",
+        "flags": "from_json(flags, '[\"VARCHAR\"]') AS flags",
+    }
+    own = ", ".join(special.get(name, identifier(name)) for name in PREDICTION_COLUMNS)
     # One parse per row for all features. Fields of a struct do not know capitals either: number them.
     features = project.feature_columns
     pointers = ", ".join(literal(_pointer(name)) for name in features)
@@ -248,11 +254,11 @@ def _outcomes_sql(project: Project) -> str:
         WITH known AS (SELECT * FROM ground_truth WHERE label IS NOT NULL),
         by_prediction AS (
             SELECT prediction_id, label, observed_at FROM known WHERE prediction_id IS NOT NULL
-            QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY observed_at DESC, at DESC) = 1
+            QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY observed_at DESC, "at" DESC) = 1
         ),
         by_entity AS (
             SELECT entity_id, label, observed_at FROM known WHERE prediction_id IS NULL AND entity_id IS NOT NULL
-            QUALIFY row_number() OVER (PARTITION BY entity_id ORDER BY observed_at DESC, at DESC) = 1
+            QUALIFY row_number() OVER (PARTITION BY entity_id ORDER BY observed_at DESC, "at" DESC) = 1
         ),
         joined AS (
             SELECT p.* RENAME (label AS predicted),
