@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
@@ -67,12 +68,12 @@ def _cast(values: pd.Series, kind: str) -> Any:
         ) from error
 
 
-def _numbers(values: pd.Series) -> np.ndarray:
-    numbers: np.ndarray = values.to_numpy(dtype=np.float64, na_value=np.nan)
+def _numbers(values: pd.Series) -> NDArray[Any]:
+    numbers: NDArray[Any] = values.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.clip(np.where(np.isinf(numbers), np.nan, numbers), -LARGEST, LARGEST)
 
 
-def _texts(values: pd.Series, empty: str) -> np.ndarray:
+def _texts(values: pd.Series, empty: str) -> NDArray[Any]:
     objects = values.to_numpy(dtype=object)
     missing = values.isna().to_numpy(dtype=bool)
     texts = np.empty(len(objects), dtype=object)
@@ -80,7 +81,7 @@ def _texts(values: pd.Series, empty: str) -> np.ndarray:
     return texts
 
 
-def _moments(values: pd.Series) -> np.ndarray:
+def _moments(values: pd.Series) -> NDArray[Any]:
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "M":
         return values.to_numpy(dtype="datetime64[us]")
     missing = values.isna().to_numpy(dtype=bool)
@@ -94,15 +95,17 @@ def _moments(values: pd.Series) -> np.ndarray:
     )
 
 
-def _moment(value: Any) -> np.datetime64:
+def _moment(value: Any) -> Any:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         if value.tzinfo is not None:
             value = value.astimezone(UTC).replace(tzinfo=None)
         return np.datetime64(value, "us")
-    if isinstance(value, date | np.datetime64):
+    if isinstance(value, date):
         return np.datetime64(value, "us")
+    if isinstance(value, np.datetime64):
+        return value.astype("datetime64[us]")
     raise TypeError(f"{value!r} is not a date")
 
 
@@ -119,11 +122,11 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = X.shape[1]
         return self
 
-    def transform(self, X: pd.DataFrame) -> np.ndarray:  # noqa: N803
+    def transform(self, X: pd.DataFrame) -> NDArray[Any]:  # noqa: N803
         parts = [part for name in X.columns for part in self._parts(X[name].to_numpy(dtype="datetime64[us]"))]
         return np.column_stack(parts)
 
-    def _parts(self, moments: np.ndarray) -> list[np.ndarray]:
+    def _parts(self, moments: NDArray[Any]) -> list[NDArray[Any]]:
         missing = np.isnat(moments)
         days = moments.astype("datetime64[D]").astype(np.int64)
         parts = [

@@ -11,14 +11,14 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn import metrics as sk
-from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from tidemill.learn import metrics
 from tidemill.learn.features import TEST, TRAIN
 from tidemill.learn.metrics import Interval
 from tidemill.learn.scoring import Outputs, outputs
-from tidemill.learn.training import Baseline, truth_of
+from tidemill.learn.training import Baseline, dummy_of, truth_of
 from tidemill.project import Project
 
 MOST_POINTS = 100
@@ -88,18 +88,17 @@ def evaluate(
 
 def _dummy(features: pd.DataFrame, project: Project) -> Any:
     rows = features[features["_split"] == TRAIN]
-    model = DummyClassifier(strategy="prior") if project.is_classification else DummyRegressor()
-    return model.fit(rows[list(project.feature_columns)], truth_of(rows, project))
+    return dummy_of(project).fit(rows[list(project.feature_columns)], truth_of(rows, project))
 
 
-def _classes(truth: np.ndarray, pipeline: Any, dummy: Any, project: Project) -> list[str] | None:
+def _classes(truth: NDArray[Any], pipeline: Any, dummy: Any, project: Project) -> list[str] | None:
     """The classes of model, dummy and truth together: a class the model never saw counts against it."""
     if not project.is_classification:
         return None
     return sorted({str(name) for source in (truth, pipeline.classes_, dummy.classes_) for name in source})
 
 
-def _classification_points(truth: np.ndarray, found: Outputs, project: Project) -> dict[str, Any]:
+def _classification_points(truth: NDArray[Any], found: Outputs, project: Project) -> dict[str, Any]:
     assert found.probabilities is not None
     counts = sk.confusion_matrix(truth, found.labels, labels=found.classes)
     shown = [found.positive] if found.positive is not None else found.classes
@@ -123,7 +122,7 @@ def _classification_points(truth: np.ndarray, found: Outputs, project: Project) 
     }
 
 
-def _calibration(truth: np.ndarray, found: Outputs) -> list[dict[str, float]]:
+def _calibration(truth: NDArray[Any], found: Outputs) -> list[dict[str, float]]:
     """Mean probability and observed share per bin; of the positive class, or of the label in a multiclass task."""
     hit = truth == (found.positive if found.positive is not None else found.labels)
     bins = np.minimum((found.scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
@@ -138,13 +137,13 @@ def _calibration(truth: np.ndarray, found: Outputs) -> list[dict[str, float]]:
     ]
 
 
-def _regression_points(truth: np.ndarray, found: Outputs) -> dict[str, Any]:
+def _regression_points(truth: NDArray[Any], found: Outputs) -> dict[str, Any]:
     step = max(1, -(-len(truth) // MOST_RESIDUALS))
     pairs = np.column_stack([found.labels, truth])[::step]
     return {"residuals": pairs.astype(float).tolist()}
 
 
-def _thin(x: np.ndarray, y: np.ndarray) -> Points:
+def _thin(x: NDArray[Any], y: NDArray[Any]) -> Points:
     """At most MOST_POINTS points of a curve, its ends among them."""
     keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int))
     points: Points = np.column_stack([x[keep], y[keep]]).astype(float).tolist()

@@ -7,9 +7,11 @@ is part of the pipeline (`learn/pipeline.py`), so that serving and training shar
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tidemill.errors import InvalidInput
 from tidemill.project import Project
@@ -18,7 +20,7 @@ TRAIN = "train"
 TEST = "test"
 
 # pandas types that hold empty cells without changing the column's own type.
-_DTYPES = {
+_DTYPES: dict[str, Any] = {
     "integer": "Int64",
     "float": "float64",
     "boolean": "boolean",
@@ -56,17 +58,18 @@ def build_features(raw: pd.DataFrame, labels: pd.DataFrame, project: Project) ->
         joined = joined.sort_values(project.by_role("time")[0], kind="stable", na_position="first")
     features = pd.DataFrame({"_row": joined["_row"].astype("string")})
     features["_split"] = pd.array(np.where(_is_test(joined, project), TEST, TRAIN), dtype="string")
-    features["_label"] = joined["_label"].astype("string" if project.is_classification else "float64")
+    features["_label"] = joined["_label"].astype(_DTYPES["string" if project.is_classification else "float"])
     if kind != "random":
         features[f"_{kind}"] = joined[project.by_role(kind)[0]]
-    typed = {
-        name: joined[name].astype(_DTYPES[column.type]) if column.type in _DTYPES else joined[name]
-        for name, column in project.feature_columns.items()
-    }
+    typed = {name: _typed(joined[name], column.type) for name, column in project.feature_columns.items()}
     return pd.concat([features, pd.DataFrame(typed)], axis=1).reset_index(drop=True)
 
 
-def _is_test(rows: pd.DataFrame, project: Project) -> np.ndarray:
+def _typed(values: pd.Series[Any], kind: str) -> pd.Series[Any]:
+    return values.astype(_DTYPES[kind]) if kind in _DTYPES else values
+
+
+def _is_test(rows: pd.DataFrame, project: Project) -> NDArray[Any]:
     """True for each row that is held out."""
     split = project.training.split
     if split.kind == "time":
@@ -87,11 +90,12 @@ def share_of(key: str, seed: int) -> float:
     return (int.from_bytes(digest, "big") >> 11) / float(1 << 53)
 
 
-def _newest(times: pd.Series, share: float) -> np.ndarray:
+def _newest(times: pd.Series, share: float) -> NDArray[Any]:
     """True for the newest `share` of the rows; rows of one moment stay together, rows without a time are old."""
     known = times.dropna().sort_values()
     if known.empty:
         return np.zeros(len(times), dtype=bool)
     cut = known.iloc[min(int(np.ceil(len(known) * (1 - share))), len(known) - 1)]
-    newest: np.ndarray = times.map(lambda time: bool(pd.notna(time) and time >= cut)).to_numpy(dtype=bool)
+    newest = np.zeros(len(times), dtype=bool)
+    newest[times.notna().to_numpy(dtype=bool)] = (times.dropna() >= cut).to_numpy(dtype=bool)
     return newest

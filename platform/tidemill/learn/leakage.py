@@ -127,5 +127,7 @@ def _shared_values(features: pd.DataFrame, columns: list[str]) -> list[Leak]:
         pd.api.types.is_float_dtype(features[name]) and features[name].nunique() > len(features) / 4
         for name in columns
     )
-    detail = f"{int(twins.sum())} of {len(twins)} test rows ({share:.1%}) have the same feature values as a train row"
+    detail = (
+        f"{int(twins.sum())} of {len(twins)} test rows ({share:.1%}) have the feature values of a train row"
+    )
     return [Leak("shared_values", "", detail, continuous and share > _TWINS_ALLOWED)]

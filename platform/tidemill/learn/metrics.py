@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from tidemill.errors import InvalidInput
@@ -43,7 +45,7 @@ def is_better(metric: str, value: float, than: float) -> bool:
     return value < than if metric in SMALLER_IS_BETTER else value > than
 
 
-def check_measurable(truth: np.ndarray, classification: bool, what: str) -> None:
+def check_measurable(truth: NDArray[Any], classification: bool, what: str) -> None:
     """Raise InvalidInput unless the metrics have a value on these rows: two rows, and two classes."""
     if len(truth) < 2:
         raise InvalidInput(
@@ -59,7 +61,7 @@ def check_measurable(truth: np.ndarray, classification: bool, what: str) -> None
         )
 
 
-def values(truth: np.ndarray, found: Outputs) -> dict[str, float]:
+def values(truth: NDArray[Any], found: Outputs) -> dict[str, float]:
     """Every metric of the task on these rows. `truth` holds str labels, or float64 for a regression."""
     if found.probabilities is None:
         return {
@@ -85,12 +87,12 @@ def values(truth: np.ndarray, found: Outputs) -> dict[str, float]:
     }
 
 
-def _recalls(truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _recalls(truth: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     # balanced_accuracy_score itself warns when a class is predicted that is not in the truth.
     return np.array([np.mean(labels[truth == name] == name) for name in np.unique(truth)])
 
 
-def _curve_targets(truth: np.ndarray, found: Outputs) -> list[tuple[np.ndarray, np.ndarray]]:
+def _curve_targets(truth: NDArray[Any], found: Outputs) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """For each class with a curve: which rows are of it, and its probability."""
     assert found.probabilities is not None
     names = [found.positive] if found.positive is not None else found.classes
@@ -99,7 +101,7 @@ def _curve_targets(truth: np.ndarray, found: Outputs) -> list[tuple[np.ndarray, 
 
 
 def intervals(
-    truth: np.ndarray, found: Outputs, *, seed: int, resamples: int = RESAMPLES
+    truth: NDArray[Any], found: Outputs, *, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Interval]:
     """Every metric with its 95 % percentile bootstrap interval (Efron 1979), rows drawn with replacement.
 
@@ -107,7 +109,7 @@ def intervals(
     """
     point = values(truth, found)
     weighted = weighted_metrics(truth, found)
-    draws: dict[str, list[np.ndarray]] = {name: [] for name in point}
+    draws: dict[str, list[NDArray[Any]]] = {name: [] for name in point}
     rng = np.random.default_rng(seed)
     rows = len(truth)
     chance = np.full(rows, 1.0 / rows)
@@ -121,7 +123,7 @@ def intervals(
     return {name: _interval(value, np.concatenate(draws[name])) for name, value in point.items()}
 
 
-def _interval(value: float, draws: np.ndarray) -> Interval:
+def _interval(value: float, draws: NDArray[Any]) -> Interval:
     defined = draws[np.isfinite(draws)]
     if len(defined) == 0:
         return Interval(value, value, value)
@@ -129,10 +131,10 @@ def _interval(value: float, draws: np.ndarray) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-Weighted = Callable[[np.ndarray], np.ndarray]
+Weighted = Callable[[NDArray[Any]], NDArray[Any]]
 
 
-def weighted_metrics(truth: np.ndarray, found: Outputs) -> dict[str, Weighted]:
+def weighted_metrics(truth: NDArray[Any], found: Outputs) -> dict[str, Weighted]:
     """Each metric as a function from weights (resamples x rows) to values (resamples), NaN where undefined."""
     if found.probabilities is None:
         error = truth - found.labels
@@ -157,29 +159,29 @@ def weighted_metrics(truth: np.ndarray, found: Outputs) -> dict[str, Weighted]:
     }
 
 
-def _mean(per_row: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    mean: np.ndarray = weights @ per_row / weights.sum(axis=1)
+def _mean(per_row: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    mean: NDArray[Any] = weights @ per_row / weights.sum(axis=1)
     return mean
 
 
-def _average(parts: list[np.ndarray]) -> np.ndarray:
+def _average(parts: list[NDArray[Any]]) -> NDArray[Any]:
     """Mean over the classes that have a value in each resample; NaN where none has."""
     stacked = np.vstack(parts)
     known = np.isfinite(stacked)
     with np.errstate(invalid="ignore"):
-        average: np.ndarray = np.where(known, stacked, 0.0).sum(axis=0) / known.sum(axis=0)
+        average: NDArray[Any] = np.where(known, stacked, 0.0).sum(axis=0) / known.sum(axis=0)
     return average
 
 
-def _r2(truth: np.ndarray, squared: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _r2(truth: NDArray[Any], squared: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     centred = truth - truth.mean()
     spread = _mean(centred**2, weights) - _mean(centred, weights) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        r2: np.ndarray = np.where(spread > 0, 1.0 - _mean(squared, weights) / spread, np.nan)
+        r2: NDArray[Any] = np.where(spread > 0, 1.0 - _mean(squared, weights) / spread, np.nan)
     return r2
 
 
-def _balanced(truth: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _balanced(truth: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     recalls = []
     for name in np.unique(truth):
         of_class = (truth == name).astype(np.float64)
@@ -188,7 +190,7 @@ def _balanced(truth: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.
     return _average(recalls)
 
 
-def _f1(truth: np.ndarray, found: Outputs, weights: np.ndarray) -> np.ndarray:
+def _f1(truth: NDArray[Any], found: Outputs, weights: NDArray[Any]) -> NDArray[Any]:
     # scikit-learn's macro average runs over the classes that are in the truth or among the answers.
     names = [found.positive] if found.positive is not None else np.union1d(truth, found.labels)
     scores = []
@@ -203,7 +205,9 @@ def _f1(truth: np.ndarray, found: Outputs, weights: np.ndarray) -> np.ndarray:
     return _average(scores)
 
 
-def _steps(is_class: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _steps(
+    is_class: NDArray[Any], score: NDArray[Any], weights: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weights of hits and of false alarms at and above each distinct score, from the largest down."""
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
@@ -212,23 +216,23 @@ def _steps(is_class: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tupl
     return hits, np.cumsum(drawn, axis=1)[:, last_of_tie] - hits
 
 
-def _auc(is_class: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _auc(is_class: NDArray[Any], score: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Area under the ROC curve by trapezoids: ties count half."""
     hits, alarms = _steps(is_class, score, weights)
     before = np.hstack([np.zeros((len(weights), 1)), hits[:, :-1]])
     widths = np.diff(alarms, axis=1, prepend=0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        area: np.ndarray = (widths * (hits + before) / 2).sum(axis=1) / (hits[:, -1] * alarms[:, -1])
+        area: NDArray[Any] = (widths * (hits + before) / 2).sum(axis=1) / (hits[:, -1] * alarms[:, -1])
     return area
 
 
-def _precision(is_class: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _precision(is_class: NDArray[Any], score: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Average precision: precision at each threshold, weighted by the gain in recall; no interpolation."""
     hits, alarms = _steps(is_class, score, weights)
     gains = np.diff(hits, axis=1, prepend=0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(hits > 0, hits / (hits + alarms), 0.0)
-        average: np.ndarray = (gains * precision).sum(axis=1) / hits[:, -1]
+        average: NDArray[Any] = (gains * precision).sum(axis=1) / hits[:, -1]
     return average
 
 

@@ -79,7 +79,9 @@ def _encoder(project: Project, estimator: str) -> ColumnTransformer:
         "date": Pipeline([("parts", DateParts()), ("numbers", _numeric(estimator, "median"))]),
         "datetime": Pipeline([("parts", DateParts(hour=True)), ("numbers", _numeric(estimator, "median"))]),
     }
-    transformers = [(kind, steps[kind], names) for kind, names in by_kind.items() if names]
+    transformers: list[tuple[str, Any, Any]] = [
+        (kind, steps[kind], names) for kind, names in by_kind.items() if names
+    ]
     for index, name in enumerate(name for name, column in columns.items() if column.type == "text"):
         terms = TextTerms(
             project.features.text_features, None if linear else TEXT_COMPONENTS, project.training.seed

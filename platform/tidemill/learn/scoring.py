@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tidemill.project import Project
 
@@ -25,16 +26,16 @@ class Outputs:
     `scores` are the values.
     """
 
-    labels: np.ndarray
-    scores: np.ndarray
-    probabilities: np.ndarray | None
+    labels: NDArray[Any]
+    scores: NDArray[Any]
+    probabilities: NDArray[Any] | None
     classes: list[str]
     positive: str | None
 
 
 def positive_class(classes: Sequence[str], project: Project) -> str | None:
-    """The class that counts as positive: the project's, else the second of two; None unless there are two."""
-    if not project.is_classification or len(classes) != 2:
+    """The class that counts as positive: the project's, else the second of two; None unless the task is binary."""
+    if project.task != "binary" or len(classes) != 2:
         return None
     return project.labels.positive if project.labels.positive in classes else classes[1]
 
@@ -59,7 +60,7 @@ def outputs(
     return answers(probabilities, list(classes) if classes is not None else own, project)
 
 
-def answers(probabilities: np.ndarray, classes: list[str], project: Project) -> Outputs:
+def answers(probabilities: NDArray[Any], classes: list[str], project: Project) -> Outputs:
     """Labels and scores from probabilities: by threshold in a binary task, else the most probable class."""
     positive = positive_class(classes, project)
     names = np.array(classes, dtype=str)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import (
@@ -26,20 +27,20 @@ from sklearn.model_selection import (
     TimeSeriesSplit,
 )
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tidemill.errors import InvalidInput
 from tidemill.learn import metrics
 from tidemill.learn.features import TRAIN
 from tidemill.learn.pipeline import default_params, make_pipeline, search_space
 from tidemill.learn.scoring import Outputs, outputs, positive_class
-from tidemill.project import Project
+from tidemill.project import SMALLER_IS_BETTER, Project
 
 FEWEST_ROWS = 20
 # One model at a time with few threads: oversubscribed OpenMP made boosting twenty times slower on two cores.
 THREADS = 2
 
-Fold = tuple[np.ndarray, np.ndarray]
+Fold = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,14 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` fits; `best` is the best cross-validated metric so far, `name` the estimator at work."""
+    """`done` of `total` fits; `best_score` is the best cross-validated metric so far, `name` the estimator at work.
+
+    Until the first setting has been through all folds, `best_score` is its mean over the folds done.
+    """
 
     done: int
     total: int
-    best: float | None
+    best_score: float
     name: str
 
 
@@ -124,7 +128,7 @@ def train(
     """
     started = time.perf_counter()
     rows = features[features["_split"] == TRAIN].reset_index(drop=True)
-    work = _Work(rows, _truth(rows, project, len(features)), project, on_progress)
+    work = _Work(rows, _truth(rows, project, features), project, on_progress)
     with threadpool_limits(limits=THREADS):
         baseline = work.baseline()
         found = []
@@ -149,8 +153,9 @@ def train(
     )
 
 
-def _truth(rows: pd.DataFrame, project: Project, labelled: int) -> np.ndarray:
+def _truth(rows: pd.DataFrame, project: Project, features: pd.DataFrame) -> NDArray[Any]:
     """Labels of the train rows; raises InvalidInput when nothing can be learnt from them."""
+    labelled = len(features)
     if labelled < FEWEST_ROWS or len(rows) < FEWEST_ROWS // 2:
         raise InvalidInput(
             "There are too few labelled rows to train on",
@@ -165,10 +170,36 @@ def _truth(rows: pd.DataFrame, project: Project, labelled: int) -> np.ndarray:
             detail=f"project {project.name}: each of the {len(rows)} train rows is {str(truth[0])!r}",
             remedy="Send rows of at least one other class, or change training.split in project.yaml.",
         )
+    if project.task == "binary":
+        _check_binary(sorted(set(truth_of(features, project))), project)
     return truth
 
 
-def truth_of(rows: pd.DataFrame, project: Project) -> np.ndarray:
+def _check_binary(classes: list[str], project: Project) -> None:
+    shown = ", ".join(repr(str(name)) for name in classes[:10])
+    if len(classes) != 2:
+        raise InvalidInput(
+            "A binary task has two classes",
+            detail=f"project {project.name}: the labels of {project.target!r} are {shown}",
+            remedy="Set task to multiclass in project.yaml, or correct the labels.",
+        )
+    positive = project.labels.positive
+    if positive is not None and positive not in classes:
+        raise InvalidInput(
+            "The positive class does not occur",
+            detail=f"project {project.name}: labels.positive is {positive!r}, the labels are {shown}",
+            remedy="Name one of them under labels.positive in project.yaml.",
+        )
+
+
+def dummy_of(project: Project) -> Any:
+    """An unfitted model that ignores the features: class shares, or the mean (median where the metric is mae)."""
+    if project.is_classification:
+        return DummyClassifier(strategy="prior")
+    return DummyRegressor(strategy="median" if project.metric == "mae" else "mean")
+
+
+def truth_of(rows: pd.DataFrame, project: Project) -> NDArray[Any]:
     """`_label` as an array of str, or of float64 for a regression."""
     if project.is_classification:
         return np.array(rows["_label"].astype(str).tolist(), dtype=str)
@@ -181,7 +212,7 @@ class _Work:
     def __init__(
         self,
         rows: pd.DataFrame,
-        truth: np.ndarray,
+        truth: NDArray[Any],
         project: Project,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
@@ -189,7 +220,7 @@ class _Work:
         self.truth = truth
         self.rows = rows[list(project.feature_columns)]
         self.classes = [str(name) for name in np.unique(truth)] if project.is_classification else []
-        self.sign = -1.0 if project.metric in metrics.SMALLER_IS_BETTER else 1.0
+        self.sign = -1.0 if project.metric in SMALLER_IS_BETTER else 1.0
         self.notes: list[str] = []
         self.folds = self._usable(_folds(rows, truth, project, self.notes))
         self.on_progress = on_progress
@@ -217,17 +248,14 @@ class _Work:
         return usable
 
     def baseline(self) -> Baseline:
-        """The dummy model on the same folds: class shares, or the mean (median where the metric is mae)."""
-        strategy = "prior"
-        if not self.project.is_classification:
-            strategy = "median" if self.project.metric == "mae" else "mean"
-        make = DummyClassifier if self.project.is_classification else DummyRegressor
+        """The dummy model on the same folds."""
         folds = []
         for fit, held in self.folds:
-            model = make(strategy=strategy).fit(self.rows.iloc[fit], self.truth[fit])
+            model = dummy_of(self.project).fit(self.rows.iloc[fit], self.truth[fit])
             folds.append(metrics.values(self.truth[held], self._outputs(model, held)))
         means = {name: float(np.mean([fold[name] for fold in folds])) for name in folds[0]}
-        return Baseline(strategy, means, make(strategy=strategy).fit(self.rows, self.truth))
+        model = dummy_of(self.project).fit(self.rows, self.truth)
+        return Baseline(str(model.strategy), means, model)
 
     def search(self, estimator: str) -> tuple[Candidate, list[Outputs]]:
         """The best of `trials` settings, fitted on all rows, and its out-of-fold outputs."""
@@ -243,7 +271,7 @@ class _Work:
                     chosen, kept = index, scored
             params = trials[chosen].params
             pipeline = make_pipeline(self.project, estimator, params).fit(self.rows, self.truth)
-        self._step(estimator, trials[chosen].mean)
+        self._step(estimator, trials[chosen].scores)
         best = trials[chosen]
         candidate = Candidate(
             name=estimator,
@@ -269,21 +297,20 @@ class _Work:
             found = self._outputs(pipeline, held)
             scores.append(metrics.values(self.truth[held], found)[self.project.metric])
             scored.append(found)
-            self._step(estimator, None)
+            self._step(estimator, scores)
         trial = Trial(params, scores, time.perf_counter() - started)
         if self.best is None or self.sign * trial.mean > self.sign * self.best:
             self.best = trial.mean
         return trial, scored
 
-    def _outputs(self, model: Any, held: np.ndarray) -> Outputs:
+    def _outputs(self, model: Any, held: NDArray[Any]) -> Outputs:
         return outputs(model, self.rows.iloc[held], self.project, self.classes or None)
 
-    def _step(self, estimator: str, score: float | None) -> None:
+    def _step(self, estimator: str, scores: list[float]) -> None:
         self.done += 1
-        if score is not None and (self.best is None or self.sign * score > self.sign * self.best):
-            self.best = score
         if self.on_progress is not None:
-            self.on_progress(Progress(self.done, self.total, self.best, estimator))
+            best = self.best if self.best is not None else float(np.mean(scores))
+            self.on_progress(Progress(self.done, self.total, best, estimator))
 
 
 def _settings(estimator: str, project: Project) -> Iterator[dict[str, Any]]:
@@ -304,7 +331,7 @@ def _sample(space: dict[str, Any], count: int, seed: int) -> list[dict[str, Any]
     return list(ParameterSampler(space, count, random_state=seed)) if count > 0 else []
 
 
-def _folds(rows: pd.DataFrame, truth: np.ndarray, project: Project, notes: list[str]) -> list[Fold]:
+def _folds(rows: pd.DataFrame, truth: NDArray[Any], project: Project, notes: list[str]) -> list[Fold]:
     """Folds in keeping with the split: by group, by time (past predicts future), else stratified or shuffled."""
     seed, wanted = project.training.seed, project.training.folds
     kind = project.training.split.kind
