@@ -78,7 +78,7 @@ def test_api_and_orchestration_do_not_know_each_other() -> None:
 
 def test_resources_do_not_know_the_assets_they_serve() -> None:
     # The run worker warms itself up with the definitions; nothing else looks that way.
-    found = [each for each in offences(ROOT / "resources", lambda module: module.split(".")[0] != "assets")]
+    found = offences(ROOT / "resources", lambda module: module.split(".")[0] != "assets")
     assert [each.split(":")[0] for each in found] == ["resources/run_worker.py"]
 
 
