@@ -95,7 +95,7 @@ def test_grpc_check_speaks_to_a_real_server():
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with pytest.raises(Unhealthy, match="not serving|refused"):
+        with pytest.raises(Unhealthy, match=r"not serving|refused"):
             grpc_check("127.0.0.1", port, "DagsterApi")()
         servicer.set("DagsterApi", health_pb2.HealthCheckResponse.SERVING)
         grpc_check("127.0.0.1", port, "DagsterApi")()

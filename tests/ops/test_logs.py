@@ -24,6 +24,12 @@ def test_tail_shows_an_unfinished_line_and_bytes_that_are_no_text(tmp_path):
     assert logs.tail(log, 1) == ["two \ufffd"]
 
 
+def test_colours_are_left_out(tmp_path):
+    log = tmp_path / "code.log"
+    log.write_bytes(b"\x1b[32m2026\x1b[0m - \x1b[34mINFO\x1b[0m - Started\n")
+    assert logs.tail(log, 1) == ["2026 - INFO - Started"]
+
+
 def test_only_a_large_log_is_put_aside_and_three_are_kept(tmp_path):
     log = tmp_path / "api.log"
     for number in range(6):

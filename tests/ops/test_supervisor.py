@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
+from tidemill.errors import NotReady, TidemillError
 from tidemill.ops import control
 from tidemill.ops.process import MARK
 from tidemill.ops.state import write_state
@@ -261,6 +263,23 @@ def test_detached_start_waits_for_health_and_is_harmless_twice(box):
     assert report["services"][0]["memory"] > 1_000_000
     assert 1_000_000 < report["supervisor"]["memory"] < 60_000_000
     control.stop(box.home, quiet)
+
+
+def test_detached_start_names_the_service_that_does_not_come_up(box):
+    box.add("web")
+    box.services.append({"name": "broken", "command": [sys.executable, "-c", "raise SystemExit('no data')"]})
+    with pytest.raises(NotReady) as refused:
+        control.start_detached(box.home, quiet, command=box.command, timeout=30)
+    assert "broken is backoff: ended with exit code 1" in refused.value.detail
+    assert "    no data" in refused.value.detail
+    assert "web" not in refused.value.detail
+
+
+def test_detached_start_tells_why_the_supervisor_ended(box):
+    (box.folder / "broken.py").write_text("raise SystemExit('it cannot')")
+    with pytest.raises(TidemillError, match="did not start") as refused:
+        control.start_detached(box.home, quiet, command=[sys.executable, str(box.folder / "broken.py")])
+    assert "it cannot" in refused.value.detail
 
 
 def test_mark_is_inherited_by_services(box):

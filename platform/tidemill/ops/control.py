@@ -22,11 +22,12 @@ from tidemill.ops.logs import follow, rotate, service_log, tail
 from tidemill.ops.process import ProcessId
 from tidemill.ops.runner import Say
 from tidemill.ops.services import PORTS, Service, Site, tidemill_services, write_workspace
-from tidemill.ops.state import State, already_running, lock_owner, read_state
+from tidemill.ops.state import ServiceRecord, State, already_running, lock_owner, read_state
 from tidemill.ops.supervisor import Supervisor, end_leftovers
 
 _STOP_PATIENCE = 40.0
 _START_TIMEOUT = 300.0
+_HOPELESS = 3  # a service that ended so often while somebody waits for it is not waited for any longer
 
 # A detached supervisor outlives us; its handle is kept so that nobody takes it for one that was forgotten.
 _detached: list[subprocess.Popen[bytes]] = []
@@ -111,7 +112,7 @@ def _wait_healthy(
         if state is not None and state.supervisor == supervisor:
             if state.phase == "running" and state.all_healthy():
                 return state
-            if any(record.state == "failing" for record in state.services):
+            if any(_gives_no_hope(record) for record in state.services):
                 raise _not_healthy(home, state)
         if not supervisor.alive() or (started and started[0].poll() is not None):
             if (other := running_state(home)) is not None and other.supervisor != supervisor:
@@ -122,6 +123,10 @@ def _wait_healthy(
             )
         if time.monotonic() > deadline:
             raise _not_healthy(home, state)
+
+
+def _gives_no_hope(record: ServiceRecord) -> bool:
+    return record.state in ("backoff", "failing") and record.restarts >= _HOPELESS
 
 
 def _not_healthy(home: Home, state: State | None) -> NotReady:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tidemill.home import Home
 LARGEST = 10_000_000  # bytes; a larger log is put aside at the next start of its service
 KEPT = 3
 _BLOCK = 65_536
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def service_log(home: Home, name: str) -> Path:
@@ -70,7 +72,12 @@ def _last_lines(file: BinaryIO, lines: int) -> list[str]:
         position -= step
         file.seek(position)
         content = file.read(step) + content
-    return [line.decode(errors="replace") for line in content.splitlines()[-lines:]]
+    return [_plain(line) for line in content.splitlines()[-lines:]]
+
+
+def _plain(line: bytes) -> str:
+    """Text without the colours that some services print even into a file."""
+    return _COLOUR.sub("", line.decode(errors="replace")).rstrip("\r")
 
 
 def follow(
@@ -111,4 +118,4 @@ class _Follower:
             content = file.read()
         self._position += len(content)
         *whole, self._rest = (self._rest + content).split(b"\n")
-        return [line.decode(errors="replace") for line in whole]
+        return [_plain(line) for line in whole]

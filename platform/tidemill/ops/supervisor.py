@@ -88,7 +88,7 @@ class Supervisor:
             if not self._ready and all(runner.record.state == "healthy" for runner in self._runners):
                 self._ready = True
                 state.phase = "running"
-                self._say("all services are healthy")
+                self._say("all services are healthy; stop them with Ctrl-C or `./tidemill down`")
             self._publish(state)
             time.sleep(_STEADY_TICK if self._ready else _STARTING_TICK)
 
