@@ -40,9 +40,16 @@ class Box:
 
     def add(self, name: str, *options: str, **fields: Any) -> dict[str, Any]:
         """A toy service with a free port; `fields` are those of Service."""
-        port = fields.pop("port", None) or ports.any_free("127.0.0.1")
+        port = fields.pop("port", ports.any_free("127.0.0.1"))
         command = [sys.executable, str(HERE / "toy_service.py"), str(port), str(self.folder), *options]
-        told = {"name": name, "port": port, "command": command, "probe_every": 0.2, "grace": 3.0, **fields}
+        told = {
+            "name": name,
+            "port": port or None,
+            "command": command,
+            "probe_every": 0.2,
+            "grace": 3.0,
+            **fields,
+        }
         self.services.append(told)
         return told
 

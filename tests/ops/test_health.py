@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tidemill.ops.health import Probe, Unhealthy, grpc_check, http_check, ping_check
+from tidemill.ops.health import Check, Probe, Unhealthy, grpc_check, http_check, ping_check
 
 
 @contextmanager
@@ -42,32 +42,32 @@ OURS = {"service": "tidemill", "home_id": "abc"}
 
 def test_our_api_is_known_by_its_home():
     with web(200, json.dumps({**OURS, "more": 1}).encode()) as url:
-        http_check(url, json_members=OURS)()
+        http_check(url, json_members=OURS)(0)
 
 
 @pytest.mark.parametrize("body", [{"service": "tidemill", "home_id": "other"}, {"status": "ok"}, [], "ok"])
 def test_a_strangers_answer_is_not_health(body):
     with web(200, json.dumps(body).encode()) as url, pytest.raises(Unhealthy, match="another program"):
-        http_check(url, json_members=OURS)()
+        http_check(url, json_members=OURS)(0)
 
 
 def test_an_answer_that_is_no_json_is_not_health():
     with web(200, b"<html>") as url, pytest.raises(Unhealthy, match="not JSON"):
-        http_check(url, json_members=OURS)()
+        http_check(url, json_members=OURS)(0)
 
 
 def test_an_error_status_is_not_health():
     with web(503, b"") as url, pytest.raises(Unhealthy, match="answered 503"):
-        http_check(url)()
+        http_check(url)(0)
 
 
 def test_nothing_there_is_said_plainly():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(Unhealthy, match="nothing listens yet"):
-        http_check(f"http://127.0.0.1:{port}/")()
+        http_check(f"http://127.0.0.1:{port}/")(0)
     with pytest.raises(Unhealthy, match="nothing listens yet"):
-        grpc_check("127.0.0.1", port, "DagsterApi")()
+        grpc_check("127.0.0.1", port, "DagsterApi")(0)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_nothing_there_is_said_plainly():
         lambda port: grpc_check("127.0.0.1", port, "DagsterApi", timeout=0.2),
     ],
 )
-def test_a_server_that_accepts_and_is_silent_is_hung(check: Callable[[int], Callable[[], None]]):
+def test_a_server_that_accepts_and_is_silent_is_hung(check: Callable[[int], Check]):
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(Unhealthy, match="no answer in time"),
     ):
-        check(server.getsockname()[1])()
+        check(server.getsockname()[1])(0)
 
 
 def test_grpc_check_speaks_to_a_real_server():
@@ -96,23 +96,23 @@ def test_grpc_check_speaks_to_a_real_server():
     server.start()
     try:
         with pytest.raises(Unhealthy, match=r"not serving|refused"):
-            grpc_check("127.0.0.1", port, "DagsterApi")()
+            grpc_check("127.0.0.1", port, "DagsterApi")(0)
         servicer.set("DagsterApi", health_pb2.HealthCheckResponse.SERVING)
-        grpc_check("127.0.0.1", port, "DagsterApi")()
+        grpc_check("127.0.0.1", port, "DagsterApi")(0)
         servicer.set("DagsterApi", health_pb2.HealthCheckResponse.NOT_SERVING)
         with pytest.raises(Unhealthy, match="not serving"):
-            grpc_check("127.0.0.1", port, "DagsterApi")()
+            grpc_check("127.0.0.1", port, "DagsterApi")(0)
     finally:
         server.stop(None).wait()
 
 
 def test_grpc_check_refuses_a_web_server():
     with web(200, b"hello") as url, pytest.raises(Unhealthy):
-        grpc_check("127.0.0.1", int(url.split(":")[2].split("/")[0]), "DagsterApi", timeout=1)()
+        grpc_check("127.0.0.1", int(url.split(":")[2].split("/")[0]), "DagsterApi", timeout=1)(0)
 
 
-@pytest.mark.parametrize(("answer", "well"), [(b"pong 12\n", True), (b"who?\n", False), (b"", False)])
-def test_ping(tmp_path, answer, well):
+@pytest.mark.parametrize("answer", [b"pong 12\n", b"pong 13\n", b"who?\n", b""])
+def test_ping_knows_the_process_by_its_pid(tmp_path, answer):
     path = tmp_path / "worker.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
@@ -126,17 +126,21 @@ def test_ping(tmp_path, answer, well):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        if well:
-            ping_check(path)()
+        if answer == b"pong 12\n":
+            ping_check(path)(12)
         else:
             with pytest.raises(Unhealthy):
-                ping_check(path)()
+                ping_check(path)(12)
         thread.join()
 
 
 def test_ping_without_a_socket(tmp_path):
     with pytest.raises(Unhealthy, match="nothing listens yet"):
-        ping_check(tmp_path / "worker.sock")()
+        ping_check(tmp_path / "worker.sock")(0)
+
+
+def wait(event: threading.Event) -> None:
+    event.wait()
 
 
 def outcome_of(probe: Probe) -> tuple[bool, str]:
@@ -146,13 +150,13 @@ def outcome_of(probe: Probe) -> tuple[bool, str]:
 
 
 def test_a_probe_tells_what_was_wrong_and_gives_up_on_a_check_that_hangs():
-    def sick() -> None:
+    def sick(_pid: int) -> None:
         raise Unhealthy("it is sick")
 
     never = threading.Event()
-    assert outcome_of(Probe(lambda: None)) == (True, "")
-    assert outcome_of(Probe(sick)) == (False, "it is sick")
-    well, fault = outcome_of(Probe(never.wait, limit=0.1))
+    assert outcome_of(Probe(lambda _pid: None, 1)) == (True, "")
+    assert outcome_of(Probe(sick, 1)) == (False, "it is sick")
+    well, fault = outcome_of(Probe(lambda _pid: wait(never), 1, limit=0.1))
     assert not well
     assert "no answer" in fault
     never.set()

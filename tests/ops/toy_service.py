@@ -1,9 +1,9 @@
 """A small service for the supervisor's tests: answers HTTP with JSON, and misbehaves when told.
 
-    toy_service.py PORT FOLDER [child] [escaped] [stubborn] [working]
+    toy_service.py PORT FOLDER [child] [escaped] [stubborn] [retires]
 
 `child` starts a grandchild in the same group, `escaped` one in a session of its own, `stubborn` ignores SIGTERM.
-`working` is a child that finishes its work after SIGTERM. A file FOLDER/hang-PORT makes every answer hang.
+`retires` finishes a second of work after SIGUSR1, then ends. A file FOLDER/hang-PORT makes every answer hang.
 Each pid is appended to FOLDER/pids.
 """
 
@@ -15,12 +15,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 port, folder, options = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
 SLEEP = "import time; time.sleep(600)"
-WORK = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(5)"
 
 
 def note(pid: int, role: str) -> None:
@@ -48,8 +48,11 @@ if "child" in options:
     note(subprocess.Popen([sys.executable, "-c", SLEEP]).pid, "child")
 if "escaped" in options:
     note(subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True).pid, "escaped")
-if "working" in options:
-    note(subprocess.Popen([sys.executable, "-c", WORK]).pid, "working")
+if "retires" in options:
+    signal.signal(signal.SIGUSR1, lambda *_: threading.Timer(1.5, os._exit, [0]).start())
 if "stubborn" in options:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if port == 0:  # one that is found by nothing but its pid
+    while True:
+        time.sleep(1)
 http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

@@ -24,6 +24,7 @@ from tidemill.ops.runner import Say
 from tidemill.ops.services import PORTS, Service, Site, tidemill_services, write_workspace
 from tidemill.ops.state import ServiceRecord, State, already_running, lock_owner, read_state
 from tidemill.ops.supervisor import Supervisor, end_leftovers
+from tidemill.ops.watch import digest_of
 
 _STOP_PATIENCE = 40.0
 _START_TIMEOUT = 300.0
@@ -141,6 +142,20 @@ def _not_healthy(home: Home, state: State | None) -> NotReady:
         detail="\n".join(told) or "none was started",
         remedy="Mend what the log says; the supervisor keeps trying. `./tidemill down` stops everything.",
     )
+
+
+def wait_loaded(home: Home, *, timeout: float = 90.0) -> bool:
+    """Wait until the running services have read the project files as they are now; whether they did in time.
+
+    True at once when Tidemill does not run: it will read them when it starts.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        state = running_state(home)
+        if state is None or state.loaded == digest_of(home.projects):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def stop(home: Home, say: Say) -> int:

@@ -1,8 +1,8 @@
 """Asking a service whether it works.
 
-A check is a function that returns when the service answered as ours would, and raises Unhealthy with one line
-otherwise. Checks have a time-out, use nothing heavier than sockets and http.client (the supervisor runs them
-for as long as Tidemill is up) and never go through a proxy.
+A check is a function of a pid that returns when the service answered as ours would, and raises Unhealthy with
+one line otherwise. Checks have a time-out, use nothing heavier than sockets and http.client (the supervisor
+runs them for as long as Tidemill is up) and never go through a proxy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-Check = Callable[[], None]
+# Called with the pid of the process that was started for the service.
+Check = Callable[[int], None]
 
 TIMEOUT = 5.0
 _LARGEST_ANSWER = 1_000_000
@@ -32,7 +33,7 @@ def http_check(url: str, *, json_members: Mapping[str, str] | None = None, timeo
     """GET `url` must answer 200; with `json_members`, a JSON object that holds these members."""
     parts = urlsplit(url)
 
-    def check() -> None:
+    def check(_pid: int) -> None:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
         try:
             connection.request("GET", parts.path or "/", headers={"Connection": "close"})
@@ -62,9 +63,12 @@ def _compare(url: str, body: bytes, expected: Mapping[str, str]) -> None:
 
 
 def ping_check(path: Path, *, timeout: float = TIMEOUT) -> Check:
-    """The unix socket at `path` must answer `ping` with `pong` and its pid."""
+    """The unix socket at `path` must answer `ping` with `pong` and the pid of the process we started.
 
-    def check() -> None:
+    While a service is being replaced the old process may still be the one that answers: that is not health.
+    """
+
+    def check(pid: int) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
             line.settimeout(timeout)
             try:
@@ -73,8 +77,8 @@ def ping_check(path: Path, *, timeout: float = TIMEOUT) -> Check:
                 answer = line.recv(64)
             except OSError as error:
                 raise Unhealthy(f"{path.name}: {_reason(error)}") from error
-        if not answer.startswith(b"pong"):
-            raise Unhealthy(f"{path.name}: answered {answer[:40]!r}")
+        if answer.split() != [b"pong", str(pid).encode()]:
+            raise Unhealthy(f"{path.name}: answered {answer[:40]!r} instead of pong {pid}")
 
     return check
 
@@ -86,7 +90,7 @@ def grpc_check(host: str, port: int, service: str, *, timeout: float = TIMEOUT) 
     would cost the supervisor 20 MB.
     """
 
-    def check() -> None:
+    def check(_pid: int) -> None:
         deadline = time.monotonic() + timeout
         try:
             with socket.create_connection((host, port), timeout=timeout) as line:
@@ -178,8 +182,9 @@ def _reason(error: Exception) -> str:
 class Probe:
     """One run of a check in a thread of its own, so that a slow service does not hold up the others."""
 
-    def __init__(self, check: Check, *, limit: float = 2 * TIMEOUT) -> None:
+    def __init__(self, check: Check, pid: int, *, limit: float = 2 * TIMEOUT) -> None:
         self._check = check
+        self._pid = pid
         self._deadline = time.monotonic() + limit
         self._well = False
         self._fault = "the health check failed in a way it should not; see the supervisor's log"
@@ -189,7 +194,7 @@ class Probe:
 
     def _run(self) -> None:
         try:
-            self._check()
+            self._check(self._pid)
         except Unhealthy as error:
             self._fault = str(error)
         else:

@@ -130,12 +130,15 @@ def _demand(name: str, port: int, taken: set[int], host: str) -> int:
 
 
 def _first_free(before: int, wish: int, taken: set[int], host: str) -> int:
-    for candidate in [before, *range(wish, wish + _STRIDE * _TRIES, _STRIDE)]:
+    neighbours = range(wish, wish + _STRIDE * _TRIES, _STRIDE)
+    candidates: list[int] = [before, *neighbours]
+    for candidate in candidates:
         if 0 < candidate < 65536 and candidate not in taken and is_free(host, candidate):
             return candidate
     for _ in range(_TRIES):
-        if (candidate := any_free(host)) not in taken:
-            return candidate
+        any_port = any_free(host)
+        if any_port not in taken:
+            return any_port
     raise NotReady("No free port was found", detail=f"on {host}", remedy="End programs that hold many ports.")
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tidemill.home import Home
 from tidemill.ops import ports, process
@@ -32,17 +33,27 @@ def mark_of(home: Home) -> str:
     return f"tidemill|{home.root}|"
 
 
+@dataclass
+class _Retiring:
+    """A replaced process that may finish what it has in hand."""
+
+    process: subprocess.Popen[bytes]
+    identity: ProcessId
+    mark: str
+    kill_at: float | None = None
+
+
 class Runner:
     """One service through its life. `tick` looks once and acts; it never waits."""
 
     def __init__(self, service: Service, home: Home, say: Say) -> None:
         self.service = service
         self.record = ServiceRecord(service.name, service.title, port=service.port, url=service.url)
-        self.draining: list[ProcessId] = []
         self.changed = True
         self._home = home
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
+        self._retiring: list[_Retiring] = []
         self._probe: Probe | None = None
         self._generation = 0
         self._crashes = 0
@@ -57,7 +68,11 @@ class Runner:
 
     @property
     def running(self) -> bool:
-        return self._process is not None
+        return self._process is not None or bool(self._retiring)
+
+    @property
+    def retiring(self) -> list[ProcessId]:
+        return [old.identity for old in self._retiring]
 
     @property
     def mark(self) -> str:
@@ -71,12 +86,10 @@ class Runner:
             self._ended(self._process, now)
         elif self._kill_at is not None:
             if now >= self._kill_at:
-                draining = self._restart_wanted and self.service.drain
-                send = process.signal_process if draining else process.signal_group
-                send(self._process.pid, signal.SIGKILL)
+                process.signal_group(self._process.pid, signal.SIGKILL)
         else:
             self._look(self._process, now)
-        self._drop_drained()
+        self._collect_retired(now)
 
     def _start(self, now: float) -> None:
         service = self.service
@@ -113,7 +126,7 @@ class Runner:
             return
         if self._probe is None:
             if now >= self._probe_at:
-                self._probe = Probe(self.service.health)
+                self._probe = Probe(self.service.health, running.pid)
             return
         outcome = self._probe.outcome()
         if outcome is None:
@@ -146,6 +159,7 @@ class Runner:
             took = now - self._started
             self.record.health = "ok"
             self._enter("healthy", self.service.url or "", f"({took:.1f} s)")
+            self._retire_old()
 
     def _unwell(self, now: float, fault: str) -> None:
         if fault != self.record.health:
@@ -171,13 +185,7 @@ class Runner:
 
     def _ended(self, ended: subprocess.Popen[bytes], now: float) -> None:
         """The leader is over: take the rest of its tree along, collect it, and plan what comes next."""
-        if self._restart_wanted and self.service.drain:
-            self.draining += self._rest(ended)
-        else:
-            process.signal_group(ended.pid, signal.SIGKILL)
-            for straggler in process.marked(self.mark):
-                process.signal_process(straggler.pid, signal.SIGKILL)
-        code = ended.wait()
+        code = _collect(ended, self.mark)
         self._process = self._probe = self._kill_at = None
         self.record.pid = self.record.create_time = None
         if self.record.state == "stopping" and not self._restart_wanted:
@@ -191,14 +199,20 @@ class Runner:
                 self._crashes = 0
             self._crashed(now, f"ended with {_describe(code)}; see `./tidemill logs {self.service.name}`")
 
-    def _rest(self, ended: subprocess.Popen[bytes]) -> list[ProcessId]:
-        found = {*process.group_members(ended.pid), *process.marked(self.mark)}
-        return [one for one in found if one.pid != ended.pid]
+    def _retire_old(self) -> None:
+        """The successor answers: tell those before it to finish what they have in hand."""
+        if self.service.retire_signal is not None:
+            for old in self._retiring:
+                process.signal_process(old.process.pid, self.service.retire_signal)
 
-    def _drop_drained(self) -> None:
-        if self.draining and not all(one.alive() for one in self.draining):
-            self.draining = [one for one in self.draining if one.alive()]
-            self.changed = True
+    def _collect_retired(self, now: float) -> None:
+        for old in list(self._retiring):
+            if process.has_ended(old.process):
+                _collect(old.process, old.mark)
+                self._retiring.remove(old)
+                self.changed = True
+            elif old.kill_at is not None and now >= old.kill_at:
+                process.signal_group(old.process.pid, signal.SIGKILL)
 
     def _crashed(self, now: float, why: str) -> None:
         self._crashes += 1
@@ -210,30 +224,39 @@ class Runner:
         self._enter("failing" if failing else "backoff", why, f"(next try in {delay:.0f} s)")
 
     def reload(self, now: float) -> None:
-        """Start anew after an orderly end; what has not started yet simply starts later."""
+        """Start anew: beside the old process if it can retire, else after its orderly end."""
         if self._process is None:
             self._start_at = min(self._start_at, now)
+        elif self.service.retire_signal is not None and self.record.state == "healthy":
+            identity = self.record.process() or ProcessId(self._process.pid, 0.0)
+            self._retiring.append(_Retiring(self._process, identity, self.mark))
+            self._process = self._probe = None
+            self._start_at = now
+            self._enter("waiting")
         elif self.record.state != "stopping":
             self._restart_wanted = True
-            self._ask_to_end(now, leader_only=self.service.drain)
+            self._ask_to_end(now)
 
     def stop(self, now: float) -> None:
         """Ask the whole tree to end; `tick` sees to the rest."""
         self._restart_wanted = False
+        for old in self._retiring:
+            process.signal_group(old.process.pid, self.service.stop_signal)
+            old.kill_at = now + self.service.grace
         if self._process is None:
             self._enter("stopped")
         else:
-            self._ask_to_end(now, leader_only=False)
+            self._ask_to_end(now)
 
     def kill(self) -> None:
-        if self._process is not None:
-            process.signal_group(self._process.pid, signal.SIGKILL)
+        for one in (self._process, *(old.process for old in self._retiring)):
+            if one is not None:
+                process.signal_group(one.pid, signal.SIGKILL)
 
-    def _ask_to_end(self, now: float, *, leader_only: bool) -> None:
+    def _ask_to_end(self, now: float) -> None:
         if self._process is None:
             return
-        send = process.signal_process if leader_only else process.signal_group
-        send(self._process.pid, self.service.stop_signal)
+        process.signal_group(self._process.pid, self.service.stop_signal)
         self._kill_at = now + self.service.grace
         self._enter("stopping")
 
@@ -244,6 +267,14 @@ class Runner:
         self.record.since = time.time()
         self.changed = True
         self._say(" ".join(part for part in (f"{self.service.name:<8} {state:<9}", *words) if part).rstrip())
+
+
+def _collect(ended: subprocess.Popen[bytes], mark: str) -> int:
+    """Take the rest of an ended leader's tree along, then collect it; its exit code."""
+    process.signal_group(ended.pid, signal.SIGKILL)
+    for straggler in process.marked(mark):
+        process.signal_process(straggler.pid, signal.SIGKILL)
+    return ended.wait()
 
 
 def _describe(code: int) -> str:

@@ -44,8 +44,9 @@ class Service:
     stop_signal: int = signal.SIGTERM
     # Started anew when a project file is added or changed.
     reload_on_projects: bool = False
-    # On such a reload only the leader is told to end; work it has in hand may finish beside its successor.
-    drain: bool = False
+    # On such a reload the new process is started beside the old one, which gets this signal once the new one is
+    # healthy, finishes what it has in hand and ends by itself. Only for services without a port.
+    retire_signal: int | None = None
     settle: float = 1.0
     start_timeout: float = 180.0
     hang_after: float = 45.0
@@ -70,10 +71,6 @@ class Site:
     @property
     def workspace_file(self) -> Path:
         return self.home.run / "workspace.yaml"
-
-    @property
-    def worker_socket(self) -> Path:
-        return self.home.run / "worker.sock"
 
 
 def tidemill_services(site: Site) -> list[Service]:
@@ -215,7 +212,7 @@ def _worker(site: Site) -> Service:
         command=[sys.executable, "-m", "resources.run_worker"],
         env=environment(site),
         cwd=site.checkout,
-        health=ping_check(site.worker_socket),
+        health=ping_check(site.home.worker_socket),
         reload_on_projects=True,
-        drain=True,
+        retire_signal=signal.SIGUSR1,
     )

@@ -51,8 +51,10 @@ class State:
     phase: str
     started: float
     services: list[ServiceRecord] = field(default_factory=list)
-    # Work of a replaced run worker that may finish.
-    draining: list[ProcessId] = field(default_factory=list)
+    # Replaced processes that finish what they have in hand.
+    retiring: list[ProcessId] = field(default_factory=list)
+    # Digest of the project files that all services have read; see `watch.digest_of`.
+    loaded: str = ""
 
     def running(self) -> bool:
         return self.phase != "stopped" and self.supervisor.alive()
@@ -93,7 +95,8 @@ def read_state(home: Home) -> State | None:
             phase=content["phase"],
             started=content["started"],
             services=[ServiceRecord(**record) for record in content["services"]],
-            draining=[ProcessId(**process) for process in content["draining"]],
+            retiring=[ProcessId(**process) for process in content["retiring"]],
+            loaded=content["loaded"],
         )
     except FileNotFoundError:
         return None

@@ -40,6 +40,8 @@ class Supervisor:
         self._stop_requests = 0
         self._ready = False
         self._write_failed = False
+        self._unwritten = False
+        self._to_reload: list[Runner] = []
 
     def run(self) -> None:
         """Supervise until SIGINT, SIGTERM or SIGHUP. Raises Conflict when another supervisor has the home."""
@@ -85,10 +87,14 @@ class Supervisor:
             if watch.changed(now):
                 self._reload(now)
             self._tick(now)
+            self._reload_rest(now)
             if not self._ready and all(runner.record.state == "healthy" for runner in self._runners):
                 self._ready = True
                 state.phase = "running"
                 self._say("all services are healthy; stop them with Ctrl-C or `./tidemill down`")
+            if self._ready and self._settled() and state.loaded != watch.digest:
+                state.loaded = watch.digest
+                self._unwritten = True
             self._publish(state)
             time.sleep(_STEADY_TICK if self._ready else _STARTING_TICK)
 
@@ -100,18 +106,37 @@ class Supervisor:
             runner.tick(now, met)
 
     def _reload(self, now: float) -> None:
+        """First what is replaced without a gap (the run worker), then what offers its work (the code server).
+
+        So whoever can see a new project's jobs can also have them run.
+        """
         chosen = [runner for runner in self._runners if runner.service.reload_on_projects]
         if chosen:
             self._say(f"project files changed: reloading {', '.join(one.service.name for one in chosen)}")
+        self._to_reload = [runner for runner in chosen if runner.service.retire_signal is None]
         for runner in chosen:
-            runner.reload(now)
+            if runner.service.retire_signal is not None:
+                runner.reload(now)
+
+    def _reload_rest(self, now: float) -> None:
+        replaced = [runner for runner in self._runners if runner.service.retire_signal is not None]
+        # One that cannot start must not keep the others from the new files.
+        if all(runner.record.state in ("healthy", "backoff", "failing") for runner in replaced):
+            for runner in self._to_reload:
+                runner.reload(now)
+            self._to_reload = []
+
+    def _settled(self) -> bool:
+        readers = [runner for runner in self._runners if runner.service.reload_on_projects]
+        return not self._to_reload and all(runner.record.state == "healthy" for runner in readers)
 
     def _publish(self, state: State) -> None:
-        if not any(runner.changed for runner in self._runners):
+        if not (self._unwritten or any(runner.changed for runner in self._runners)):
             return
         state.services = [runner.record for runner in self._runners]
-        state.draining = [one for runner in self._runners for one in runner.draining]
+        state.retiring = [one for runner in self._runners for one in runner.retiring]
         if self._write(state):
+            self._unwritten = False
             for runner in self._runners:
                 runner.changed = False
 
@@ -133,8 +158,6 @@ class Supervisor:
         asked = self._stop_requests
         for runner in self._runners:
             runner.stop(time.monotonic())
-        for drained in state.draining:
-            process.signal_process(drained.pid, signal.SIGTERM)
         self._write(state)
         while any(runner.running for runner in self._runners):
             if self._stop_requests > max(asked, 1):  # asked twice: no more patience
@@ -143,8 +166,8 @@ class Supervisor:
             for runner in self._runners:
                 runner.tick(time.monotonic(), needs_met=False)
             time.sleep(0.05)
-        process.end_all([*process.marked(mark_of(self._home)), *state.draining], grace=1.0)
-        state.phase, state.draining = "stopped", []
+        process.end_all(process.marked(mark_of(self._home)), grace=1.0)
+        state.phase, state.retiring = "stopped", []
         self._write(state)
 
 
@@ -152,7 +175,7 @@ def end_leftovers(home: Home) -> int:
     """End what a supervisor that died left running; how many processes that were."""
     state = read_state(home)
     targets: set[ProcessId] = set(process.marked(mark_of(home)))
-    for recorded in [*(record.process() for record in state.services), *state.draining] if state else []:
+    for recorded in [*(record.process() for record in state.services), *state.retiring] if state else []:
         if recorded is not None and recorded.alive():
             targets |= {recorded, *process.group_members(recorded.pid)}
     return process.end_all(targets, grace=5.0)

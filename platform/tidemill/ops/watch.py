@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from pathlib import Path
 
 _DEBOUNCE = 1.0
@@ -13,17 +14,22 @@ class ProjectWatch:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known = self._fingerprint()
+        self._known = digest_of(folder)
         self._latest = self._known
         self._quiet_since = 0.0
         self._next_look = 0.0
+
+    @property
+    def digest(self) -> str:
+        """Of the files as they were at the start, or at the last change that was told."""
+        return self._known
 
     def changed(self, now: float) -> bool:
         """True once for each change, however many files it touched."""
         if now < self._next_look:
             return False
         self._next_look = now + _DEBOUNCE / 2
-        seen = self._fingerprint()
+        seen = digest_of(self._folder)
         if seen != self._latest:
             self._latest, self._quiet_since = seen, now
         if seen == self._known or now - self._quiet_since < _DEBOUNCE:
@@ -31,11 +37,13 @@ class ProjectWatch:
         self._known = seen
         return True
 
-    def _fingerprint(self) -> frozenset[tuple[str, int, int]]:
-        found = set()
-        for pattern in ("*/project.yaml", "*/features.py"):
-            for file in self._folder.glob(pattern):
-                with contextlib.suppress(OSError):
-                    stat = file.stat()
-                    found.add((str(file), stat.st_mtime_ns, stat.st_size))
-        return frozenset(found)
+
+def digest_of(folder: Path) -> str:
+    """A digest of the names, sizes and times of change of the project files in `folder`."""
+    found = []
+    for pattern in ("*/project.yaml", "*/features.py"):
+        for file in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                stat = file.stat()
+                found.append(f"{file.relative_to(folder)} {stat.st_mtime_ns} {stat.st_size}")
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
