@@ -52,8 +52,8 @@ class BundleIOManager(IOManager):
                 f"Project {project} has no model yet",
                 remedy=f"Materialise {project}/model, or run the job {project}__training.",
             )
-        run_id = context.step_context.run_id if context.has_step_context else None
-        own = [info for info in bundles if info.provenance.get("run_id") == run_id]
+        step = context._step_context
+        own = [info for info in bundles if step and info.provenance.get("run_id") == step.run_id]
         return BundleVersion(project, max(info.version for info in own or bundles))
 
 

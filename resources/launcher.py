@@ -32,7 +32,7 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
     def __init__(self, socket_path: str, inst_data: ConfigurableClassData | None = None) -> None:
         self.socket_path = socket_path
         self._inst_data = inst_data
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -51,12 +51,14 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
         try:
             answer = self._order("launch", run.run_id)
         except OSError as error:
-            raise DagsterLaunchFailedError(
+            raise DagsterLaunchFailedError(  # type: ignore[no-untyped-call]
                 f"The run worker does not answer on {self.socket_path} ({error}). "
                 "Start the services with `./tidemill up`, or look at `./tidemill logs worker`."
             ) from error
         if not answer.get("ok"):
-            raise DagsterLaunchFailedError(f"The run worker refused the run: {answer.get('error')}")
+            raise DagsterLaunchFailedError(  # type: ignore[no-untyped-call]
+                f"The run worker refused the run: {answer.get('error')}"
+            )
         if answer["waiting"]:
             self._instance.report_engine_event(
                 f"Waiting for a free place: {answer['waiting']} runs are ahead (TIDEMILL_CONCURRENT_RUNS).",

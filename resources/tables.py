@@ -54,14 +54,11 @@ class TableIOManager(IOManager):
 
 def publish(store: TableStore, table: str, output: TableOutput) -> TableVersion:
     """Publish `output` as the next version of `table`."""
-    described = {
-        "parents": {parent.table: parent.version for parent in output.parents},
-        "metadata": dict(output.metadata),
-    }
+    parents = {parent.table: parent.version for parent in output.parents}
     if isinstance(output.rows, TableDraft):
         with output.rows as draft:
-            return store.publish(table, draft, **described)
-    return store.publish_frame(table, output.rows, **described)
+            return store.publish(table, draft, parents=parents, metadata=output.metadata)
+    return store.publish_frame(table, output.rows, parents=parents, metadata=output.metadata)
 
 
 def table_metadata(version: TableVersion) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Tracking(ConfigurableResource):  # type: ignore[type-arg]
             mlflow.set_tracking_uri(self.uri)
             if mlflow.get_experiment_by_name(experiment) is None:
                 mlflow.create_experiment(experiment, (home.mlflow / "artifacts" / experiment).as_uri())
-            run = MlFlow(
+            run = MlFlow(  # type: ignore[no-untyped-call]
                 SimpleNamespace(
                     log=context.log,
                     dagster_run=context.run,
