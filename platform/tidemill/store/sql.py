@@ -190,8 +190,8 @@ def _log_views(con: duckdb.DuckDBPyConnection, home: Home, name: str, project: P
     label = _label_sql(project)
     con.execute(f"CREATE VIEW predictions AS {_predictions_sql(project, label)}")
     con.execute(
-        f'CREATE VIEW ground_truth AS SELECT id, "at", "at" AS logged_at, prediction_id, entity_id, {label} AS label, '
-        'coalesce(observed_at, "at") AS observed_at, source FROM log.ground_truth'
+        'CREATE VIEW ground_truth AS SELECT id, "at", "at" AS logged_at, prediction_id, entity_id, '
+        f'{label} AS label, coalesce(observed_at, "at") AS observed_at, source FROM log.ground_truth'
     )
     con.execute(f"CREATE VIEW outcomes AS {_outcomes_sql(project)}")
     return [path for log in logs for path in log.paths]

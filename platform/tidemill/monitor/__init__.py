@@ -1,0 +1,1 @@
+"""Monitoring: drift of inputs and predictions, live quality with late truth, and alerts."""
