@@ -317,10 +317,14 @@ class TruthReceipt(TypedDict):
 
 
 class QualityInfo(TypedDict):
+    """`metrics` is empty when `note` says why. `unknown_labels` counts truths that are no class of the model."""
+
     rows: int
     matched: int
     unmatched: int
+    unknown_labels: int
     metrics: dict[str, Interval]
+    note: str
 
 
 class AlertInfo(TypedDict):

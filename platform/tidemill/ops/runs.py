@@ -30,6 +30,7 @@ FINISHED: frozenset[str] = frozenset({"succeeded", "failed", "canceled"})
 LOCATION = "tidemill"
 REPOSITORY = "__repository__"
 TAG_PROJECT, TAG_JOB, TAG_ACTOR = "tidemill/project", "tidemill/job", "tidemill/actor"
+TAG_REASON = "tidemill/reason"
 
 
 @dataclass(frozen=True)

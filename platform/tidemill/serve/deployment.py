@@ -33,6 +33,12 @@ def current(state: State, project: str) -> Deployment | None:
     return Deployment(**rows[0]) if rows else None
 
 
+def deployed(state: State) -> list[str]:
+    """Names of the projects that have a deployment, sorted."""
+    rows = state.rows(sa.select(deployments.c.project).order_by(deployments.c.project))
+    return [row["project"] for row in rows]
+
+
 def deploy(
     state: State,
     project: str,

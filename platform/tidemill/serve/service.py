@@ -29,7 +29,7 @@ from tidemill.store.state import State
 MakeScorer = Callable[[Path, int, Project], Scorer]
 Readiness = Literal["nothing deployed", "loading model", "ready", "failed"]
 
-RETRY_AFTER = 5.0
+RETRY_AFTER = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ class PredictionService:
         self._check_every = check_every
         self._on_log = on_log
         self._live: Live | None = None
+        self._prepared: Scorer | None = None
         self._failure: tuple[int, TidemillError, float] | None = None
         self._checked_at = float("-inf")
         self._check_lock = threading.Lock()
@@ -174,6 +175,24 @@ class PredictionService:
             self._failure = None
             return self._live
 
+    def prepare(self, version: int) -> None:
+        """Load a model that is about to be deployed: what cannot be loaded should not become the champion."""
+        live = self._live
+        if live is not None and live.scorer.version == version:
+            return
+        with self._load_lock:
+            models = self._home.models(self.project_name)
+            self._prepared = self._make_scorer(models, version, self._contract_of(models, version))
+
+    def follow(self) -> None:
+        """Load what is deployed, in this thread, if it is not live yet. Failures are kept for `readiness`."""
+        live = self._live
+        wanted = deployment.current(self._state, self.project_name)
+        if wanted is None or self._recent_failure(wanted.revision) is not None:
+            return
+        if live is None or live.revision != wanted.revision:
+            self._load_quietly()
+
     def readiness(self) -> tuple[Readiness, str]:
         """State and one line about it, without loading anything; asks the database."""
         wanted = deployment.current(self._state, self.project_name)
@@ -224,7 +243,9 @@ class PredictionService:
         models = self._home.models(self.project_name)
         mark = self._policies_mark()
         project = self._with_policies(self._contract_of(models, wanted.champion))
-        scorer = self._make_scorer(models, wanted.champion, project)
+        scorer, self._prepared = self._prepared, None
+        if scorer is None or scorer.version != wanted.champion:
+            scorer = self._make_scorer(models, wanted.champion, project)
         return Live(scorer, RecordContract(project), project, wanted.revision, mark)
 
     def _renewed(self, live: Live, wanted: deployment.Deployment) -> Live:

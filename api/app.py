@@ -1,0 +1,72 @@
+"""Assembly: one function builds the whole ASGI application. Nothing is opened or read at import."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI
+
+from api import ingest, models, monitoring, overview, predict, problems, service, tables, training
+from api.context import OTHER_THREADS, Context
+from api.front import Front
+from api.openapi import document
+from tidemill import __version__
+from tidemill.home import Home
+from tidemill.ops.runs import RunClient, dagster_runs
+from tidemill.settings import Settings
+
+ROUTERS = (overview, ingest, tables, training, models, predict, monitoring, service)
+MAX_IN_FLIGHT = 64
+
+
+def create_app(
+    home: Home,
+    settings: Settings,
+    *,
+    runs: RunClient | None = None,
+    home_id: str = "",
+    max_in_flight: int = MAX_IN_FLIGHT,
+) -> FastAPI:
+    """The API of `home`.
+
+    `runs` starts jobs (default: the home's Dagster). `home_id` is what /healthz says, so that a supervisor knows
+    its own from a stranger. The home's folders, database and owner key are made when absent. Loaded models and
+    log writers live from the application's start to its end.
+    """
+    from tidemill.ops.keys import ensure_owner_key
+    from tidemill.store.state import open_state
+
+    state = open_state(home.ensure(), settings.database_url)
+    ensure_owner_key(home, state)
+    context = Context(home, settings, state, runs or dagster_runs(home, settings.host), home_id)
+    app = FastAPI(
+        title="Tidemill",
+        version=__version__,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    app.state.context = context
+    app.add_middleware(Front, metrics=context.metrics, limit=max_in_flight)
+    problems.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    context: Context = app.state.context
+    anyio.to_thread.current_default_thread_limiter().total_tokens = OTHER_THREADS
+    threading.Thread(target=context.watch_deployments, name="watch deployments", daemon=True).start()
+    try:
+        yield {}
+    finally:
+        await anyio.to_thread.run_sync(context.close)

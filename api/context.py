@@ -1,0 +1,138 @@
+"""What the routes share: home, state, keys, loaded models, logs. Made once per application, handed in by FastAPI.
+
+Nothing heavy is imported here: pandas, scikit-learn, DuckDB and Arrow come with the first request that needs them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Annotated
+
+import anyio
+from fastapi import Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.metrics import Metrics
+from tidemill.errors import TidemillError
+from tidemill.home import Home
+from tidemill.ops.keys import KeyRing
+from tidemill.ops.runs import RunClient
+from tidemill.project import Project
+from tidemill.serve.service import PredictionService
+from tidemill.settings import Settings
+from tidemill.store.events import EventLog, Stream
+from tidemill.store.state import State
+
+# Threads of the prediction path, kept apart from those of slow queries. Scoring is bound by the processor.
+PREDICTION_THREADS = 4
+OTHER_THREADS = 16
+WATCH_SECONDS = 1.0
+
+logger = logging.getLogger("tidemill.api")
+
+
+class Context:
+    """Everything a route may need. `close` ends what was opened."""
+
+    def __init__(self, home: Home, settings: Settings, state: State, runs: RunClient, home_id: str) -> None:
+        self.home = home
+        self.settings = settings
+        self.state = state
+        self.runs = runs
+        self.home_id = home_id
+        self.keys = KeyRing(state)
+        self.metrics = Metrics()
+        self.predicting = anyio.CapacityLimiter(PREDICTION_THREADS)
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._projects: dict[str, tuple[int, Project]] = {}
+        self._services: dict[str, PredictionService] = {}
+        self._logs: dict[tuple[str, Stream], EventLog] = {}
+
+    def project(self, name: str) -> Project:
+        """The project as its file is now. Raises NotFound or ProjectFileError."""
+        file = self.home.require_project(name)
+        mark = file.stat().st_mtime_ns
+        known = self._projects.get(name)
+        if known is None or known[0] != mark:
+            known = (mark, Project.load(file))
+            self._projects[name] = known
+        return known[1]
+
+    def log(self, project: str, stream: Stream) -> EventLog:
+        """This process's writer of one log."""
+        with self._lock:
+            if (project, stream) not in self._logs:
+                self._logs[project, stream] = EventLog(
+                    self.home, project, stream, segment_bytes=self.settings.segment_bytes
+                )
+            return self._logs[project, stream]
+
+    def service(self, project: str) -> PredictionService:
+        """The prediction service of a project that exists; its model is loaded on first use."""
+        log = self.log(project, "predictions")
+        with self._lock:
+            if project not in self._services:
+                self._services[project] = PredictionService(
+                    self.home,
+                    self.state,
+                    project,
+                    log,
+                    on_log=self.metrics.log_seconds.labels(project).observe,
+                )
+            return self._services[project]
+
+    def watch_deployments(self) -> None:
+        """Keep the deployed models loaded until `close`, so that no prediction waits for one. Runs in a thread."""
+        from tidemill.serve.deployment import deployed
+
+        while not self._closing.is_set():
+            try:
+                for name in deployed(self.state):
+                    if not self._closing.is_set() and (self.home.projects / name).is_dir():
+                        self.service(name).follow()
+            except SQLAlchemyError as error:
+                logger.warning("the control database does not answer: %s", type(error).__name__)
+            self._closing.wait(WATCH_SECONDS)
+
+    def close(self) -> None:
+        self._closing.set()
+        self.runs.close()
+        with self._lock:
+            for log in self._logs.values():
+                try:
+                    log.close()
+                except TidemillError as error:
+                    logger.error("closing a log: %s", " ".join(str(error).splitlines()))
+            self._logs.clear()
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+async def _find_context(request: Request) -> Context:
+    return _context(request)
+
+
+async def _known_project(project: str, request: Request) -> str:
+    """The name of a project of this home. Raises NotFound."""
+    _context(request).home.require_project(project)
+    return project
+
+
+async def _readable_project(project: str, request: Request) -> Project:
+    """The project. Raises NotFound or ProjectFileError."""
+    return _context(request).project(project)
+
+
+async def _request_id(request: Request) -> str:
+    return str(request.scope["state"]["request_id"])
+
+
+Ctx = Annotated[Context, Depends(_find_context)]
+KnownName = Annotated[str, Depends(_known_project)]
+KnownProject = Annotated[Project, Depends(_readable_project)]
+RequestId = Annotated[str, Depends(_request_id)]

@@ -1,0 +1,103 @@
+"""What every request passes first: its id, the limit on requests at once, metrics, and the last net for errors."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.metrics import Metrics
+from api.problems import RETRY_AFTER, problem, unexpected
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+# Probes must be answered when everything else is refused.
+EXEMPT = frozenset({"/healthz", "/readyz", "/metrics"})
+
+logger = logging.getLogger("tidemill.api")
+
+
+class Front:
+    """ASGI middleware. `limit` is the most requests at once; more get 503 with Retry-After, at once."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, limit: int) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.limit = limit
+        self.in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        answered = _Answered(send, _request_id(scope))
+        scope.setdefault("state", {})["request_id"] = answered.request_id
+        request = Request(scope)
+        self.in_flight += 1
+        self.metrics.in_flight.inc()
+        try:
+            if self.in_flight > self.limit and scope["path"] not in EXEMPT:
+                self.metrics.refused.inc()
+                await _overloaded(request, self.limit)(scope, receive, answered)
+            else:
+                await self.app(scope, receive, answered)
+        except Exception:
+            logger.exception("request %s: %s %s", answered.request_id, scope["method"], scope["path"])
+            if answered.status is not None:
+                raise  # half an answer is out already: only cutting the connection tells the client
+            await unexpected(request)(scope, receive, answered)
+        finally:
+            self.in_flight -= 1
+            self.metrics.in_flight.dec()
+            self._measure(scope, answered.status or 499, time.perf_counter() - started)
+
+    def _measure(self, scope: Scope, status: int, seconds: float) -> None:
+        # The template, never the path: a stranger's made-up paths must not become metrics.
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if scope["method"] in {"GET", "POST", "PUT", "DELETE", "HEAD"} else "other"
+        self.metrics.requests.labels(method, route, str(status)).inc()
+        self.metrics.seconds.labels(method, route).observe(seconds)
+
+
+class _Answered:
+    """`send` that adds the request id and remembers the status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [
+                *message.get("headers", []),
+                (b"x-request-id", self.request_id.encode("ascii")),
+                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
+            ]
+        await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's id when it is a sane one, else a new one."""
+    for name, value in scope["headers"]:
+        given: str = value.decode("latin-1")
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(given):
+            return given
+    return uuid.uuid4().hex
+
+
+def _overloaded(request: Request, limit: int) -> ASGIApp:
+    return problem(
+        request,
+        503,
+        "Too many requests at once",
+        detail=f"{limit} requests are being answered already",
+        remedy="Try again after the time in Retry-After.",
+        headers={"Retry-After": str(RETRY_AFTER)},
+    )

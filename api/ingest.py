@@ -1,0 +1,179 @@
+"""The service `files`: data comes in. Files are landed in the inbox and ingested by a Dagster job."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.background import BackgroundTask
+from starlette.responses import PlainTextResponse, Response
+
+from api.answers import answer
+from api.auth import Actor, require_key
+from api.body import pieces
+from api.context import Context, Ctx, KnownName, KnownProject
+from api.landing import Landing, patterns_of, safe_name, shown_name
+from api.multipart import FormFile
+from api.schema_out import FILES, ONE_FILE, ok
+from tidemill.errors import InvalidInput, NotFound, TidemillError
+from tidemill.ops.runs import TAG_ACTOR
+from tidemill.project import Project
+
+router = APIRouter(prefix="/v1/projects/{project}/files", tags=["files"], dependencies=[Depends(require_key)])
+WRITE_BYTES = 1_048_576
+
+
+_BINARY = {"type": "string", "format": "binary"}
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
+            },
+            "application/octet-stream": {"schema": _BINARY},
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Send a file",
+    openapi_extra=_UPLOAD,
+    responses={**ok(ONE_FILE, 409, 413, 507, status=202), **ok(ONE_FILE)},
+)
+async def send_file(
+    request: Request,
+    project: KnownProject,
+    context: Ctx,
+    actor: Actor,
+    name: Annotated[str | None, Query(max_length=500, description="The file's name, for a raw body.")] = None,
+) -> Response:
+    """A CSV or Excel file: as the field `file` of a form, or as the body itself with `?name=`.
+
+    The answer comes when the file is safe on disk; `GET` on its `url` tells when it has been accepted or refused.
+    The same bytes again give the stored record (200).
+    """
+    record, fresh = await land(request, project, context, name)
+    task = BackgroundTask(start_ingest, context, project.name, actor) if fresh else None
+    response = answer(shown(record), 202 if fresh else 200)
+    response.background = task
+    return response
+
+
+@router.get("", summary="Files and what became of them", responses=ok(FILES))
+def list_files(project: KnownName, context: Ctx) -> Response:
+    """The files sent or dropped, newest first."""
+    from tidemill.data import ledger
+
+    return answer({"files": [shown(record) for record in ledger.list_files(context.state, project)]})
+
+
+@router.get("/{file}", summary="One file", responses=ok(ONE_FILE))
+def get_file(project: KnownName, file: str, context: Ctx) -> Response:
+    """One file: its rows, how many were accepted and rejected, or why it was refused."""
+    return answer(shown(require_record(context, project, file)))
+
+
+@router.get(
+    "/{file}/rejects",
+    summary="Rejected rows of a file",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/csv": {"example": "line,column,value,reason\n"}}}},
+)
+def get_rejects(project: KnownName, file: str, context: Ctx) -> Response:
+    """The rows that were not taken, as CSV: line, column, value, reason. Only a head when all were taken."""
+    from tidemill.data.ledger import rejects_file
+
+    found = rejects_file(context.home, project, require_record(context, project, file)["id"])
+    text = found.read_bytes() if found.is_file() else b"line,column,value,reason\n"
+    return Response(text, media_type="text/csv; charset=utf-8")
+
+
+async def land(
+    request: Request, project: Project, context: Context, name: str | None
+) -> tuple[dict[str, Any], bool]:
+    """Land the request's file: its record in the ledger, and whether it now waits in the inbox."""
+    limit = context.settings.max_upload_bytes
+    content_type = request.headers.get("content-type", "")
+    body = pieces(request, limit, "The file")
+    form = FormFile(content_type, body) if content_type.lower().startswith("multipart/") else None
+    if form is None and not name:
+        raise InvalidInput(
+            "The file has no name",
+            detail="a raw body says nothing of its format",
+            remedy="Add ?name=data.csv (or .xlsx), or send it as the field `file` of a form.",
+        )
+    if form is None:
+        safe_name(name or "", project)  # a name that is refused is refused before the bytes are waited for
+    with await anyio.to_thread.run_sync(Landing, context.home.inbox(project.name)) as landing:
+        async for piece in gathered(form.pieces() if form else body):
+            await anyio.to_thread.run_sync(landing.write, piece)
+        given = name or (form.name if form else None) or "file"
+        return await anyio.to_thread.run_sync(_record, landing, given, project, context)
+
+
+def _record(landing: Landing, given: str, project: Project, context: Context) -> tuple[dict[str, Any], bool]:
+    from tidemill.data import ledger
+
+    if landing.size == 0:
+        raise InvalidInput(
+            "The file is empty",
+            detail=f"{shown_name(given)} has no bytes",
+            remedy="Send a file with a header and rows.",
+        )
+    name = safe_name(given, project)
+    receipt = ledger.receive(
+        context.state,
+        project.name,
+        sha256=landing.sha256,
+        name=shown_name(given),
+        size=landing.size,
+        origin="api",
+    )
+    if receipt.wanted:
+        landing.place(name, patterns_of(project))
+    return receipt.record, receipt.wanted
+
+
+async def gathered(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of about a megabyte: a thread for each packet would cost more than the writing."""
+    waiting = bytearray()
+    async for piece in source:
+        waiting += piece
+        if len(waiting) >= WRITE_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
+
+
+def start_ingest(context: Context, project: str, actor: str) -> None:
+    """Start the ingest job now. When Dagster is away that is no error: the sensor takes the file later."""
+    with contextlib.suppress(TidemillError):
+        context.runs.launch(project, "ingest", {TAG_ACTOR: actor})
+
+
+def require_record(context: Context, project: str, file: str) -> dict[str, Any]:
+    """The ledger's record of a file. Raises NotFound."""
+    from tidemill.data import ledger
+
+    record = ledger.file_record(context.state, project, file)
+    if record is None:
+        raise NotFound(
+            "There is no such file",
+            detail=f"project {project} never received a file {file[:40]!r}",
+            remedy=f"GET /v1/projects/{project}/files lists the files there are.",
+        )
+    return record
+
+
+def shown(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of the ledger as the API shows it."""
+    document = {key: value for key, value in record.items() if key not in ("project", "origin")}
+    return document | {"url": f"/v1/projects/{record['project']}/files/{record['id']}"}

@@ -1,0 +1,148 @@
+"""The services `predictions` and `ground truth`: answers from the live model, and what turned out to be true."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from api.answers import answer
+from api.auth import Actor, require_key
+from api.body import read_json
+from api.context import Context, Ctx, KnownName, KnownProject, RequestId
+from api.schema_out import LOGGED_LIST, ONE_LOGGED, PREDICTED, RECEIPT, ok
+from api.schemas import TruthCreate, body_schema, inlined
+from api.truths import accept_truths, truths_of
+from tidemill.errors import InvalidInput, NotFound, TooLarge
+
+router = APIRouter(prefix="/v1/projects/{project}", tags=["predictions"], dependencies=[Depends(require_key)])
+
+_RECORD: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": True,
+    "description": "Column names of the project with their values. A missing feature counts as null.",
+}
+_MANY = {"type": "array", "items": _RECORD}
+_RECORDS = {
+    "oneOf": [
+        _RECORD,
+        {"type": "object", "required": ["records"], "properties": {"records": _MANY}},
+        _MANY,
+    ]
+}
+_TRUTH = inlined(TruthCreate.model_json_schema())
+_TRUTHS = {
+    "oneOf": [
+        _TRUTH,
+        {
+            "type": "object",
+            "required": ["truths"],
+            "properties": {"truths": {"type": "array", "items": _TRUTH}},
+        },
+    ]
+}
+_EXAMPLE = {"patient_id": "P-0042", "mean_radius": 14.2, "scanner": "A"}
+_SEEN = {"label": "malignant", "observed_at": "2026-05-02T09:00:00Z"}
+
+
+@router.post(
+    "/predictions",
+    summary="Predict",
+    openapi_extra=body_schema(
+        _RECORDS, ("One record", _EXAMPLE), ("Many records", {"records": [_EXAMPLE, _EXAMPLE]})
+    ),
+    responses=ok(PREDICTED, 413, 507),
+)
+async def predict(
+    request: Request, project: KnownName, context: Ctx, actor: Actor, request_id: RequestId
+) -> Response:
+    """One record, or many. An answer is in the log before it is sent; of many records all are answered, or none."""
+    document = await read_json(request, context.settings.max_body_bytes)
+    records, is_many = records_of(document, context.settings.max_records)
+    predicted = await anyio.to_thread.run_sync(
+        lambda: _predicted(context, project, records, request_id, actor), limiter=context.predicting
+    )
+    return answer({"predictions": predicted} if is_many else predicted[0])
+
+
+@router.get("/predictions", summary="The newest predictions", responses=ok(LOGGED_LIST))
+def list_predictions(
+    project: KnownName, context: Ctx, limit: Annotated[int, Query(ge=1, le=1000)] = 50
+) -> Response:
+    """The newest predictions as they were logged, newest first."""
+    from tidemill.store.events import recent
+
+    return answer({"predictions": recent(context.home, project, "predictions", limit)})
+
+
+@router.get("/predictions/{prediction}", summary="One prediction", responses=ok(ONE_LOGGED))
+def get_prediction(project: KnownName, prediction: str, context: Ctx) -> Response:
+    """One prediction as it was logged, with the truth when it is known."""
+    return answer(logged(context, project, prediction))
+
+
+@router.post(
+    "/ground-truth",
+    summary="Send what turned out to be true",
+    tags=["ground truth"],
+    openapi_extra=body_schema(
+        _TRUTHS,
+        ("By prediction", {"prediction_id": "6f9c2d0e-6f0c-4c57-9a55-0f3b8c7b0a11", **_SEEN}),
+        ("Many, by entity", {"truths": [{"entity_id": "P-0042", **_SEEN}]}),
+    ),
+    responses=ok(RECEIPT, 413, 507),
+)
+async def send_truth(request: Request, project: KnownProject, context: Ctx, actor: Actor) -> Response:
+    """The true label of a prediction, named by its id or by the entity's. `unmatched`: no such prediction (yet)."""
+    document = await read_json(request, context.settings.max_body_bytes)
+    truths = truths_of(document, context.settings.max_records)
+    receipt = await anyio.to_thread.run_sync(accept_truths, context, project, truths, actor)
+    return answer(receipt)
+
+
+def records_of(document: Any, limit: int) -> tuple[list[Any], bool]:
+    """The records of a body, and whether many were meant. Raises InvalidInput or TooLarge."""
+    is_wrapped = (
+        isinstance(document, dict) and set(document) == {"records"} and isinstance(document["records"], list)
+    )
+    records = document["records"] if is_wrapped else document
+    if not isinstance(records, list):
+        return [records], False
+    if not records:
+        raise InvalidInput(
+            "There are no records", detail="the list is empty", remedy="Send at least one record."
+        )
+    if len(records) > limit:
+        raise TooLarge(
+            "Too many records at once",
+            detail=f"{len(records)} records; the limit is {limit}",
+            remedy="Send them in several requests, or raise TIDEMILL_MAX_RECORDS.",
+            limit=limit,
+        )
+    return records, True
+
+
+def _predicted(
+    context: Context, project: str, records: list[Any], request_id: str, actor: str
+) -> list[dict[str, Any]]:
+    answers = context.service(project).predict(records, request_id, actor)
+    for one in answers[:1]:
+        context.metrics.predictions.labels(project, str(one.model_version)).inc(len(answers))
+    return [one.__dict__ for one in answers]
+
+
+def logged(context: Context, project: str, prediction: str) -> dict[str, Any]:
+    """The logged event with its truth. Raises NotFound."""
+    from api.truths import truth_of
+    from tidemill.store.events import find
+
+    event = find(context.home, project, prediction) if len(prediction) <= 64 else None
+    if event is None:
+        raise NotFound(
+            "There is no such prediction",
+            detail=f"project {project} has no prediction {prediction[:64]!r} in its log",
+            remedy=f"GET /v1/projects/{project}/predictions lists the newest.",
+        )
+    return event | {"truth": truth_of(context, project, event)}

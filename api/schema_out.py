@@ -1,0 +1,273 @@
+"""OpenAPI of what goes out: the client's own types, with one example each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from tidemill import client
+
+ID = "6f9c2d0e-6f0c-4c57-9a55-0f3b8c7b0a11"
+RUN = "b7c1f6d2-55f1-4f3a-9d0e-2f4f6d1c9a70"
+AT = "2026-04-30T14:05:00.123+00:00"
+PATH = "/v1/projects/breast_cancer"
+
+
+class Problem(TypedDict):
+    """RFC 9457. `remedy` says what to do, `request_id` finds the request in the log; more members may follow."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    remedy: str
+    instance: str
+    request_id: str
+
+
+class ProjectList(TypedDict):
+    projects: list[client.ProjectSummary]
+
+
+class FileList(TypedDict):
+    files: list[client.FileRecord]
+
+
+class TableList(TypedDict):
+    tables: list[client.TableInfo]
+
+
+class TableProfile(TypedDict):
+    profile: list[client.ColumnProfile]
+
+
+class TrainingList(TypedDict):
+    trainings: list[client.TrainingInfo]
+
+
+class RunList(TypedDict):
+    runs: list[client.RunInfo]
+
+
+class PredictionList(TypedDict):
+    predictions: list[client.Prediction]
+
+
+class LoggedList(TypedDict):
+    predictions: list[client.LoggedPrediction]
+
+
+class AlertList(TypedDict):
+    alerts: list[client.AlertInfo]
+
+
+class DriftAnswer(TypedDict):
+    report: dict[str, Any] | None
+
+
+SUMMARY: dict[str, Any] = {
+    "name": "breast_cancer",
+    "title": "Breast cancer",
+    "task": "binary",
+    "target": "diagnosis",
+    "rows": 569,
+    "dataset_version": 2,
+    "champion": 1,
+    "predictions": 200,
+    "open_alerts": 0,
+    "problem": None,
+    "next_step": {"action": "all_well", "text": "Nothing needs doing."},
+}
+COLUMN = {
+    "name": "mean_radius",
+    "type": "float",
+    "role": "feature",
+    "nulls": True,
+    "min": 0.0,
+    "max": 60.0,
+    "values": None,
+    "description": "",
+}
+FILE: dict[str, Any] = {
+    "id": "9f2c4be01d77a3c5",
+    "name": "hospital_a.csv",
+    "sha256": "9f2c4be01d77a3c5" + "0" * 48,
+    "bytes": 74210,
+    "status": "accepted",
+    "rows": 300,
+    "accepted": 298,
+    "rejected": 2,
+    "dataset_version": 1,
+    "problem": None,
+    "received_at": AT,
+    "finished_at": AT,
+    "url": f"{PATH}/files/9f2c4be01d77a3c5",
+}
+RUN_EXAMPLE: dict[str, Any] = {
+    "id": RUN,
+    "job": "training",
+    "status": "running",
+    "created_at": AT,
+    "started_at": AT,
+    "ended_at": None,
+    "steps": [{"name": "breast_cancer__labels", "status": "succeeded", "started_at": AT, "ended_at": AT}],
+    "error": None,
+    "url": f"{PATH}/trainings/{RUN}",
+    "dagster_url": f"http://127.0.0.1:8702/runs/{RUN}",
+}
+MODEL: dict[str, Any] = {
+    "version": 1,
+    "estimator": "linear",
+    "created": AT,
+    "metric": "roc_auc",
+    "metrics": {"roc_auc": {"value": 0.994, "low": 0.982, "high": 1.0}},
+    "baseline": {"roc_auc": 0.5},
+    "gate": {"passed": True, "reasons": [], "checks": []},
+    "champion": True,
+    "provenance": {"dataset": "raw@2", "run_id": RUN},
+}
+EVENT = {"revision": 1, "action": "deploy", "version": 1, "actor": "owner", "reason": "gate passed", "at": AT}
+ANSWER: dict[str, Any] = {
+    "id": ID,
+    "label": "malignant",
+    "score": 0.97,
+    "probabilities": {"benign": 0.03, "malignant": 0.97},
+    "model_version": 1,
+    "flags": [],
+    "at": AT,
+}
+LOGGED: dict[str, Any] = {
+    **ANSWER,
+    "project": "breast_cancer",
+    "role": "champion",
+    "request_id": "2b1c",
+    "entity_id": "P-0042",
+    "input": {"mean_radius": 14.2},
+    "latency_ms": 4.1,
+}
+ALERT: dict[str, Any] = {
+    "id": 3,
+    "project": "breast_cancer",
+    "kind": "drift",
+    "subject": "model 1",
+    "state": "open",
+    "severity": "warning",
+    "title": "4 columns have drifted",
+    "detail": {"columns": ["mean_radius"]},
+    "times_seen": 1,
+    "opened_at": AT,
+    "last_seen_at": AT,
+    "resolved_at": None,
+}
+METRIC = {"roc_auc": {"value": 0.99, "low": 0.97, "high": 1.0}}
+
+# (type, example) of each answer.
+Out = tuple[Any, Any]
+
+PROJECTS: Out = (ProjectList, {"projects": [SUMMARY]})
+PROJECT: Out = (
+    client.ProjectDetail,
+    {
+        **SUMMARY,
+        "description": "",
+        "columns": [COLUMN],
+        **{part: {} for part in ("labels", "training", "gates", "serving", "monitoring")},
+    },
+)
+FILES: Out = (FileList, {"files": [FILE]})
+ONE_FILE: Out = (client.FileRecord, FILE)
+TABLES: Out = (
+    TableList,
+    {
+        "tables": [
+            {
+                "name": "raw",
+                "version": 2,
+                "rows": 569,
+                "created": AT,
+                "sha256": "0" * 64,
+                "columns": {"_row": "string", "mean_radius": "double"},
+                "parents": {},
+                "sources": [],
+            }
+        ]
+    },
+)
+TABLE: Out = (
+    client.TableRows,
+    {"table": "raw", "version": 2, "columns": ["_row", "mean_radius"], "rows": [["P-0042", 14.2]]},
+)
+PROFILE: Out = (
+    TableProfile,
+    {"profile": [{"column": "mean_radius", "type": "double", "rows": 569, "nulls": 0}]},
+)
+LAUNCHED: Out = (
+    client.Launched,
+    {"id": RUN, "status": "queued", "url": f"{PATH}/trainings/{RUN}", "dagster_url": None},
+)
+TRAININGS: Out = (TrainingList, {"trainings": [{**RUN_EXAMPLE, "model_version": None}]})
+TRAINING: Out = (client.TrainingInfo, {**RUN_EXAMPLE, "model_version": None})
+RUNS: Out = (RunList, {"runs": [RUN_EXAMPLE]})
+ONE_RUN: Out = (client.RunInfo, RUN_EXAMPLE)
+MODELS: Out = (client.Models, {"models": [MODEL], "champion": 1})
+ONE_MODEL: Out = (
+    client.ModelDetail,
+    {
+        **MODEL,
+        "evaluation": None,
+        "candidates": [],
+        "card": "# Breast cancer, model 1",
+        "classes": ["benign", "malignant"],
+        "positive": "malignant",
+        "threshold": 0.5,
+    },
+)
+DEPLOYMENT: Out = (
+    client.DeploymentInfo,
+    {"champion": 1, "previous": None, "revision": 1, "changed_at": AT, "history": [EVENT]},
+)
+PREDICTED: Out = (client.Prediction | PredictionList, ANSWER)
+LOGGED_LIST: Out = (LoggedList, {"predictions": [LOGGED]})
+ONE_LOGGED: Out = (client.LoggedPrediction, {**LOGGED, "truth": None})
+RECEIPT: Out = (client.TruthReceipt, {"accepted": 1, "matched": 1, "unmatched": 0})
+QUALITY: Out = (
+    client.QualityInfo,
+    {"rows": 100, "matched": 100, "unmatched": 0, "unknown_labels": 0, "metrics": METRIC, "note": ""},
+)
+DRIFT: Out = (DriftAnswer, {"report": None})
+ALERTS: Out = (AlertList, {"alerts": [ALERT]})
+ONE_ALERT: Out = (client.AlertInfo, ALERT)
+
+_REASONS = {
+    401: "No key, or one that is not known",
+    404: "There is no such object",
+    409: "The object changed, or its state does not allow it",
+    413: "Over a limit on size",
+    422: "What was sent is wrong",
+    503: "Not ready, or overloaded; Retry-After says when to try again",
+    507: "The disk is full",
+}
+
+
+def ok(out: Out, *errors: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI of a route's answers: the good one with its example, and the problems it can give."""
+    model, example = out
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"model": model, "content": {"application/json": {"example": example}}}
+    }
+    return responses | problems(401, 404, 422, 503, *errors)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI of problem documents."""
+    return {
+        status: {
+            "description": _REASONS[status],
+            "content": {"application/problem+json": {"schema": _REFERENCE}},
+        }
+        for status in sorted(set(statuses))
+    }
+
+
+_REFERENCE = {"$ref": "#/components/schemas/Problem"}
