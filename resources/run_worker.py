@@ -13,8 +13,7 @@ Orders are one JSON object on a line; every answer is one too:
     {"order": "cancel", "run_id": ID}  ->  {"ok": true, "was": "waiting" | "running" | "unknown"}
 and `ping` is answered `pong PID`, which is how health checks know it is ours.
 
-When project files change the supervisor starts a second worker, which takes over the socket, and then sends the
-first one SIGUSR1: it goes on with the runs it has, takes no new ones, and ends with the last of them.
+Definitions are made anew in each child, so a new or changed project file needs no restart of the worker.
 """
 
 from __future__ import annotations
@@ -74,17 +73,15 @@ class RunWorker:
         self.reporters: set[int] = set()
         self.waiting: deque[str] = deque()
         self.stopping = False
-        self.retiring = False
         self._selector = selectors.DefaultSelector()
         self._listener: socket.socket | None = None
         self._wake_read, self._wake_write = socket.socketpair()
 
     def serve(self) -> None:
-        """Answer orders until SIGTERM or SIGINT, then end the children and return; or retire on SIGUSR1."""
+        """Answer orders until SIGTERM or SIGINT, then end the children and return."""
         self._listen()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        signal.signal(signal.SIGUSR1, self._retire)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         while not self.stopping:
@@ -95,22 +92,8 @@ class RunWorker:
                     self._accept()
             self._reap()
             self._start_waiting()
-            if self.retiring:
-                self._close_listener()
-                if not (self.running or self.waiting or self.reporters):
-                    return
         self._end_children()
-        if not self.retiring:  # else the path is the successor's
-            self.path.unlink(missing_ok=True)
-
-    def _retire(self, *_: Any) -> None:
-        self.retiring = True
-
-    def _close_listener(self) -> None:
-        if self._listener is not None:
-            self._selector.unregister(self._listener)
-            self._listener.close()
-            self._listener = None
+        self.path.unlink(missing_ok=True)
 
     def _listen(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -193,7 +176,7 @@ class RunWorker:
         """Leave behind what belongs to the parent: its group, its signals, its sockets."""
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         self._selector.close()
         if self._listener is not None:
@@ -306,21 +289,8 @@ def main() -> None:
         report_lost=report_lost,
     )
     warm_up(home)
-    if not answers(home.worker_socket):
-        _reap_in_child()
+    _reap_in_child()
     worker.serve()
-
-
-def answers(path: Path) -> bool:
-    """Whether a worker listens on `path`: one that we are to succeed, whose runs are not lost."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-        line.settimeout(2.0)
-        try:
-            line.connect(str(path))
-            line.sendall(b"ping\n")
-            return line.recv(64).startswith(b"pong")
-        except OSError:
-            return False
 
 
 def _reap_in_child() -> None:

@@ -221,7 +221,7 @@ def add_project(box):
 
 def test_project_files_reload_what_reads_them(box):
     box.add("code", reload_on_projects=True)
-    box.add("worker", "retires", port=0, reload_on_projects=True, retire_signal=signal.SIGUSR1)
+    box.add("worker", port=0)
     box.add("web")
     box.up()
     box.until_healthy()
@@ -229,42 +229,11 @@ def test_project_files_reload_what_reads_them(box):
     before = {name: box.record(name).pid for name in ("code", "worker", "web")}
     add_project(box)
     assert control.wait_loaded(box.home, timeout=15)
-    assert box.record("worker").pid not in (before["worker"], None)
     assert box.record("code").pid not in (before["code"], None)
     assert box.record("web").pid == before["web"]
     assert box.record("code").restarts == 0
     assert not alive(before["code"])
-    box.until(lambda: not box.state().retiring)
-    assert not alive(before["worker"])
-    said = box.output()  # work can be done before it is offered
-    assert said.rindex("worker   healthy") < said.rindex("code     stopping")
-
-
-def test_the_old_worker_goes_on_beside_the_new_one_until_down(box):
-    """An ignored signal to retire stands for a training that takes hours."""
-    box.add("worker", "child", port=0, reload_on_projects=True, retire_signal=signal.SIGCONT)
-    supervisor = box.up()
-    box.until_healthy()
-    old = box.record("worker").pid
-    add_project(box)
-    box.until(lambda: box.record("worker").pid not in (old, None) and box.record("worker").state == "healthy")
-    assert [one.pid for one in box.state().retiring] == [old]
-    assert len([pid for pid in box.pids() if alive(pid)]) == 4
-    control.stop(box.home, quiet)
-    assert supervisor.wait(5) == 0
-    assert not [pid for pid in box.pids() if alive(pid)]
-
-
-def test_a_killed_supervisor_leaves_no_retiring_worker_either(box):
-    box.add("worker", "child", port=0, reload_on_projects=True, retire_signal=signal.SIGCONT)
-    supervisor = box.up()
-    box.until_healthy()
-    add_project(box)
-    box.until(lambda: box.state().retiring and box.record("worker").state == "healthy")
-    supervisor.kill()
-    supervisor.wait()
-    assert control.stop(box.home, quiet) == 4
-    assert not [pid for pid in box.pids() if alive(pid)]
+    assert box.record("worker").pid == before["worker"]
 
 
 def test_detached_start_waits_for_health_and_is_harmless_twice(box):

@@ -1,9 +1,9 @@
 """A small service for the supervisor's tests: answers HTTP with JSON, and misbehaves when told.
 
-    toy_service.py PORT FOLDER [child] [escaped] [stubborn] [retires]
+    toy_service.py PORT FOLDER [child] [escaped] [stubborn]
 
 `child` starts a grandchild in the same group, `escaped` one in a session of its own, `stubborn` ignores SIGTERM.
-`retires` finishes a second of work after SIGUSR1, then ends. A file FOLDER/hang-PORT makes every answer hang.
+A file FOLDER/hang-PORT makes every answer hang.
 Each pid is appended to FOLDER/pids.
 """
 
@@ -15,7 +15,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -48,8 +47,6 @@ if "child" in options:
     note(subprocess.Popen([sys.executable, "-c", SLEEP]).pid, "child")
 if "escaped" in options:
     note(subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True).pid, "escaped")
-if "retires" in options:
-    signal.signal(signal.SIGUSR1, lambda *_: threading.Timer(1.5, os._exit, [0]).start())
 if "stubborn" in options:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if port == 0:  # one that is found by nothing but its pid

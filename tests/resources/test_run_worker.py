@@ -165,20 +165,3 @@ def test_a_process_is_known_by_its_start_time_too() -> None:
     started = psutil.Process().create_time()
     assert is_alive(os.getpid(), started)
     assert not is_alive(os.getpid(), started - 10)
-
-
-def test_a_retired_worker_finishes_its_runs_beside_its_successor(tmp_path: Path) -> None:
-    with running_worker(tmp_path) as old:
-        old.order("launch", "sleep-old")
-        running = old.pid_of("sleep-old")
-        with running_worker(tmp_path) as new:
-            wait_for(lambda: new.send(b"ping") == f"pong {new.process.pid}\n".encode())
-            old.process.send_signal(signal.SIGUSR1)
-            new.order("launch", "quick-new")
-            new.wait("quick-new.ended")
-            assert psutil.pid_exists(running)
-            assert old.process.poll() is None
-            os.kill(running, signal.SIGTERM)
-            assert old.process.wait(10) == 0
-            assert "SIGTERM" in new.wait("sleep-old.lost")  # the old one still reports what it lost
-            assert new.send(b"ping") == f"pong {new.process.pid}\n".encode()

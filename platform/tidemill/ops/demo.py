@@ -42,7 +42,7 @@ class Numbers:
 
 
 def run_demo(home: Home, exit_after: bool = False) -> int:
-    """Run the loop and print each step. The services are left running unless `exit_after`. Returns the exit code."""
+    """Run the loop and print each step; the services are left running unless `exit_after`."""
     from tidemill.ops import control
 
     numbers = Numbers(time.monotonic())

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tidemill.home import Home
 from tidemill.ops import ports, process
@@ -33,16 +32,6 @@ def mark_of(home: Home) -> str:
     return f"tidemill|{home.root}|"
 
 
-@dataclass
-class _Retiring:
-    """A replaced process that may finish what it has in hand."""
-
-    process: subprocess.Popen[bytes]
-    identity: ProcessId
-    mark: str
-    kill_at: float | None = None
-
-
 class Runner:
     """One service through its life. `tick` looks once and acts; it never waits."""
 
@@ -53,7 +42,6 @@ class Runner:
         self._home = home
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
-        self._retiring: list[_Retiring] = []
         self._probe: Probe | None = None
         self._generation = 0
         self._crashes = 0
@@ -68,11 +56,7 @@ class Runner:
 
     @property
     def running(self) -> bool:
-        return self._process is not None or bool(self._retiring)
-
-    @property
-    def retiring(self) -> list[ProcessId]:
-        return [old.identity for old in self._retiring]
+        return self._process is not None
 
     @property
     def mark(self) -> str:
@@ -89,7 +73,6 @@ class Runner:
                 process.signal_group(self._process.pid, signal.SIGKILL)
         else:
             self._look(self._process, now)
-        self._collect_retired(now)
 
     def _start(self, now: float) -> None:
         service = self.service
@@ -159,7 +142,6 @@ class Runner:
             took = now - self._started
             self.record.health = "ok"
             self._enter("healthy", self.service.url or "", f"({took:.1f} s)")
-            self._retire_old()
 
     def _unwell(self, now: float, fault: str) -> None:
         if fault != self.record.health:
@@ -199,21 +181,6 @@ class Runner:
                 self._crashes = 0
             self._crashed(now, f"ended with {_describe(code)}; see `./tidemill logs {self.service.name}`")
 
-    def _retire_old(self) -> None:
-        """The successor answers: tell those before it to finish what they have in hand."""
-        if self.service.retire_signal is not None:
-            for old in self._retiring:
-                process.signal_process(old.process.pid, self.service.retire_signal)
-
-    def _collect_retired(self, now: float) -> None:
-        for old in list(self._retiring):
-            if process.has_ended(old.process):
-                _collect(old.process, old.mark)
-                self._retiring.remove(old)
-                self.changed = True
-            elif old.kill_at is not None and now >= old.kill_at:
-                process.signal_group(old.process.pid, signal.SIGKILL)
-
     def _crashed(self, now: float, why: str) -> None:
         self._crashes += 1
         self.record.restarts += 1
@@ -224,15 +191,9 @@ class Runner:
         self._enter("failing" if failing else "backoff", why, f"(next try in {delay:.0f} s)")
 
     def reload(self, now: float) -> None:
-        """Start anew: beside the old process if it can retire, else after its orderly end."""
+        """Start anew, after an orderly end."""
         if self._process is None:
             self._start_at = min(self._start_at, now)
-        elif self.service.retire_signal is not None and self.record.state == "healthy":
-            identity = self.record.process() or ProcessId(self._process.pid, 0.0)
-            self._retiring.append(_Retiring(self._process, identity, self.mark))
-            self._process = self._probe = None
-            self._start_at = now
-            self._enter("waiting")
         elif self.record.state != "stopping":
             self._restart_wanted = True
             self._ask_to_end(now)
@@ -240,18 +201,14 @@ class Runner:
     def stop(self, now: float) -> None:
         """Ask the whole tree to end; `tick` sees to the rest."""
         self._restart_wanted = False
-        for old in self._retiring:
-            process.signal_group(old.process.pid, self.service.stop_signal)
-            old.kill_at = now + self.service.grace
         if self._process is None:
             self._enter("stopped")
         else:
             self._ask_to_end(now)
 
     def kill(self) -> None:
-        for one in (self._process, *(old.process for old in self._retiring)):
-            if one is not None:
-                process.signal_group(one.pid, signal.SIGKILL)
+        if self._process is not None:
+            process.signal_group(self._process.pid, signal.SIGKILL)
 
     def _ask_to_end(self, now: float) -> None:
         if self._process is None:

@@ -44,9 +44,6 @@ class Service:
     stop_signal: int = signal.SIGTERM
     # Started anew when a project file is added or changed.
     reload_on_projects: bool = False
-    # On such a reload the new process is started beside the old one, which gets this signal once the new one is
-    # healthy, finishes what it has in hand and ends by itself. Only for services without a port.
-    retire_signal: int | None = None
     settle: float = 1.0
     start_timeout: float = 180.0
     hang_after: float = 45.0
@@ -95,8 +92,10 @@ def environment(site: Site) -> dict[str, str]:
         "::1",
     ]
     no_proxy = ",".join(part for part in unproxied if part)
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        # Without cached bytecode each start compiles thousands of modules anew; the environment is our own.
+        **inherited,
         # Dagster starts `dagster` by name in places; it must be the one beside this Python.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "TIDEMILL_HOME": str(site.home.root),
@@ -213,6 +212,4 @@ def _worker(site: Site) -> Service:
         env=environment(site),
         cwd=site.checkout,
         health=ping_check(site.home.worker_socket),
-        reload_on_projects=True,
-        retire_signal=signal.SIGUSR1,
     )

@@ -52,7 +52,6 @@ class State:
     started: float
     services: list[ServiceRecord] = field(default_factory=list)
     # Replaced processes that finish what they have in hand.
-    retiring: list[ProcessId] = field(default_factory=list)
     # Digest of the project files that all services have read; see `watch.digest_of`.
     loaded: str = ""
 
@@ -95,7 +94,6 @@ def read_state(home: Home) -> State | None:
             phase=content["phase"],
             started=content["started"],
             services=[ServiceRecord(**record) for record in content["services"]],
-            retiring=[ProcessId(**process) for process in content["retiring"]],
             loaded=content["loaded"],
         )
     except FileNotFoundError:

@@ -41,7 +41,6 @@ class Supervisor:
         self._ready = False
         self._write_failed = False
         self._unwritten = False
-        self._to_reload: list[Runner] = []
 
     def run(self) -> None:
         """Supervise until SIGINT, SIGTERM or SIGHUP. Raises Conflict when another supervisor has the home."""
@@ -87,7 +86,6 @@ class Supervisor:
             if watch.changed(now):
                 self._reload(now)
             self._tick(now)
-            self._reload_rest(now)
             if not self._ready and all(runner.record.state == "healthy" for runner in self._runners):
                 self._ready = True
                 state.phase = "running"
@@ -106,35 +104,20 @@ class Supervisor:
             runner.tick(now, met)
 
     def _reload(self, now: float) -> None:
-        """First what is replaced without a gap (the run worker), then what offers its work (the code server).
-
-        So whoever can see a new project's jobs can also have them run.
-        """
         chosen = [runner for runner in self._runners if runner.service.reload_on_projects]
         if chosen:
             self._say(f"project files changed: reloading {', '.join(one.service.name for one in chosen)}")
-        self._to_reload = [runner for runner in chosen if runner.service.retire_signal is None]
         for runner in chosen:
-            if runner.service.retire_signal is not None:
-                runner.reload(now)
-
-    def _reload_rest(self, now: float) -> None:
-        replaced = [runner for runner in self._runners if runner.service.retire_signal is not None]
-        # One that cannot start must not keep the others from the new files.
-        if all(runner.record.state in ("healthy", "backoff", "failing") for runner in replaced):
-            for runner in self._to_reload:
-                runner.reload(now)
-            self._to_reload = []
+            runner.reload(now)
 
     def _settled(self) -> bool:
         readers = [runner for runner in self._runners if runner.service.reload_on_projects]
-        return not self._to_reload and all(runner.record.state == "healthy" for runner in readers)
+        return all(runner.record.state == "healthy" for runner in readers)
 
     def _publish(self, state: State) -> None:
         if not (self._unwritten or any(runner.changed for runner in self._runners)):
             return
         state.services = [runner.record for runner in self._runners]
-        state.retiring = [one for runner in self._runners for one in runner.retiring]
         if self._write(state):
             self._unwritten = False
             for runner in self._runners:
@@ -167,7 +150,7 @@ class Supervisor:
                 runner.tick(time.monotonic(), needs_met=False)
             time.sleep(0.05)
         process.end_all(process.marked(mark_of(self._home)), grace=1.0)
-        state.phase, state.retiring = "stopped", []
+        state.phase = "stopped"
         self._write(state)
 
 
@@ -175,7 +158,7 @@ def end_leftovers(home: Home) -> int:
     """End what a supervisor that died left running; how many processes that were."""
     state = read_state(home)
     targets: set[ProcessId] = set(process.marked(mark_of(home)))
-    for recorded in [*(record.process() for record in state.services), *state.retiring] if state else []:
+    for recorded in [record.process() for record in state.services] if state else []:
         if recorded is not None and recorded.alive():
             targets |= {recorded, *process.group_members(recorded.pid)}
     return process.end_all(targets, grace=5.0)
