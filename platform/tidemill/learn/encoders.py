@@ -140,6 +140,22 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return [np.where(missing, np.nan, part.astype(np.float64)) for part in parts]
 
 
+class FilledColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Keeps numbers and their gaps, but makes a column that was empty in training constant.
+
+    Boosting takes NaN as it is, yet refuses to bin a column of nothing else. The width stays the contract's.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002
+        self.empty_ = np.isnan(np.asarray(X, dtype=np.float64)).all(axis=0)
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        numbers = np.array(X, dtype=np.float64)
+        numbers[:, self.empty_] = 0.0
+        return numbers
+
+
 class TextTerms(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """TF-IDF of single words and pairs of one text column, kept sparse, or reduced for models that need it dense.
 

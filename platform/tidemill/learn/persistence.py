@@ -28,6 +28,7 @@ ALLOWED = [
     "sklearn.tree._tree.Tree",
     "tidemill.learn.encoders.ContractFrame",
     "tidemill.learn.encoders.DateParts",
+    "tidemill.learn.encoders.FilledColumns",
     "tidemill.learn.encoders.TextTerms",
 ]
 STEPS = ["cast", "encode", "model"]

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from tidemill.learn.encoders import ContractFrame, DateParts, TextTerms
+from tidemill.learn.encoders import ContractFrame, DateParts, FilledColumns, TextTerms
 from tidemill.project import CATEGORICAL, NUMERIC, Project
 
 # Dense columns per text for the tree models, by truncated SVD of its TF-IDF terms.
@@ -92,7 +92,7 @@ def _encoder(project: Project, estimator: str) -> ColumnTransformer:
 
 def _numeric(estimator: str, strategy: str) -> Any:
     if estimator == "hist_gradient_boosting":
-        return "passthrough"
+        return FilledColumns()
     # A column that is empty in training becomes zeros instead of vanishing: the width stays the contract's.
     imputer = SimpleImputer(strategy=strategy, add_indicator=True, keep_empty_features=True)
     if estimator == "linear":

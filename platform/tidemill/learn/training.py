@@ -37,8 +37,8 @@ from tidemill.learn.scoring import Outputs, outputs, positive_class
 from tidemill.project import SMALLER_IS_BETTER, Project
 
 FEWEST_ROWS = 20
-# One model at a time with few threads: oversubscribed OpenMP made boosting twenty times slower on two cores.
-THREADS = 2
+# One thread: OpenMP waits by spinning, and beside the services on two cores two threads took longer than one.
+THREADS = 1
 
 Fold = tuple[NDArray[Any], NDArray[Any]]
 
