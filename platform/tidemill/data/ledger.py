@@ -8,8 +8,9 @@ the truth about what is in the table: when the two differ after a crash, ingesti
 from __future__ import annotations
 
 import fnmatch
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -133,29 +134,40 @@ def pending_files(home: Home, project: Project | str) -> list[Path]:
         named = any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
         if path.name.startswith(".") or path.name.lower().endswith(UNFINISHED) or not named:
             continue
-        try:
-            if path.is_file():
-                waiting.append((path.stat().st_mtime_ns, path))
-        except FileNotFoundError:  # taken by another process since the folder was listed
-            continue
+        # None: taken by another process since the folder was listed.
+        if path.is_file() and (found := _stat(path)) is not None:
+            waiting.append((found.st_mtime_ns, path))
     return [path for _, path in sorted(waiting)]
 
 
-def settled(path: Path) -> bool:
-    """Whether nobody is writing the file any more: its size and time stand still.
+def settled(waiting: Sequence[Path]) -> list[Path]:
+    """Those of `waiting` that nobody is writing any more: their size and time stand still.
 
-    A file touched long ago is settled at once; a fresh one is watched for up to two seconds.
+    A file untouched for two seconds is settled at once, and so is one that was moved, or had its time set, after
+    its last byte. The others are watched together, for two seconds at most.
     """
+    before = {path: found for path in waiting if (found := _stat(path)) is not None}
+    ages = [time.time() - found.st_mtime for found in before.values() if not _finished(found)]
+    if ages:
+        # A clock ahead of ours (a network share) gives a negative age: then only standing still counts.
+        time.sleep(SETTLED_AFTER - max(min(ages), 0.0))
+    return [path for path, found in before.items() if _finished(found) or _same(found, _stat(path))]
+
+
+def _finished(found: os.stat_result) -> bool:
+    # Writing sets both times alike; a rename or a copied time stamp sets the time of change only.
+    return found.st_ctime_ns > found.st_mtime_ns or time.time() - found.st_mtime > SETTLED_AFTER
+
+
+def _same(before: os.stat_result, after: os.stat_result | None) -> bool:
+    return after is not None and (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+
+
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        before = path.stat()
-        age = time.time() - before.st_mtime
-        if age < SETTLED_AFTER:
-            # A clock ahead of ours (a network share) gives a negative age: then only standing still counts.
-            time.sleep(min(SETTLED_AFTER, SETTLED_AFTER - max(age, 0.0)))
-        after = path.stat()
+        return path.stat()
     except FileNotFoundError:
-        return False
-    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        return None
 
 
 def _key(project: str, file_id: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

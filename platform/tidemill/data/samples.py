@@ -115,5 +115,5 @@ def _snake(name: str) -> str:
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as plain dictionaries that JSON can carry; empty cells are None."""
-    rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
+    rows = frame.astype(object).to_dict(orient="records")
+    return [{str(name): None if pd.isna(value) else value for name, value in row.items()} for row in rows]

@@ -1,0 +1,179 @@
+"""Opening a source file: CSV or a workbook becomes one stream of (line, cells as text).
+
+Here belong the choice of reader by suffix, the checks of the header, and the shape that both readers give. How
+a CSV is taken apart is `data/delimited.py`, a workbook `data/workbook.py`; what a cell means is
+`data/casting.py`. Every row of a file appears in the stream once: as cells, or as a fault with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tidemill.errors import InvalidInput
+
+DELIMITED = frozenset({".csv", ".tsv", ".txt", ".tab"})
+WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"})
+MAX_COLUMNS = 5_000
+MAX_NAME = 200
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be read: `column` is "" when the row as a whole is at fault."""
+
+    column: str
+    value: str
+    reason: str
+
+
+class Row(NamedTuple):
+    """One row of a file: `line` is where it starts, counted from 1. With a fault, `cells` is empty.
+
+    An empty cell is None; any other cell is its text, as written in a CSV, or as `data/workbook.py` says.
+    """
+
+    line: int
+    cells: list[str | None]
+    fault: Fault | None = None
+
+
+class Place(NamedTuple):
+    """Where a file lies, and what people call it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """An open source file. `rows` streams it once; each row has as many cells as there are columns.
+
+    `name` is what people call the file, `decimal` the mark in its numbers, `.` or `,`. `encoding` and
+    `delimiter` are those of a CSV, `sheet` that of a workbook.
+    """
+
+    name: str
+    columns: list[str]
+    format: str
+    rows: Iterator[Row]
+    encoding: str | None = None
+    delimiter: str | None = None
+    sheet: str | None = None
+    decimal: str = "."
+
+
+def open_source(path: Path, *, sheet: str | None = None, name: str | None = None) -> SourceFile:
+    """Open a CSV (`.csv .tsv .txt .tab`) or a workbook (`.xlsx .xlsm .xls .xlsb .ods`).
+
+    `name` is used in messages, when the file's own is not what its sender knows. Raises InvalidInput for what is
+    no such file: missing, empty, binary, a folder, another suffix, or a header with blank, doubled or impossible
+    names. The file stays open until its rows were read or dropped.
+    """
+    place = Place(path, name or path.name)
+    suffix = path.suffix.lower()
+    _check_readable(place)
+    if suffix in DELIMITED:
+        from tidemill.data.delimited import open_delimited
+
+        source = open_delimited(place)
+    elif suffix in WORKBOOKS:
+        from tidemill.data.workbook import open_workbook
+
+        source = open_workbook(place, sheet)
+    else:
+        raise InvalidInput(
+            "Tidemill cannot read that kind of file",
+            detail=f"{place.name} has {f'the suffix {suffix}' if suffix else 'no suffix'}",
+            remedy=f"Send one of {', '.join(sorted(DELIMITED))} or {', '.join(sorted(WORKBOOKS))}.",
+        )
+    _check_header(source)
+    return source
+
+
+def _check_readable(place: Place) -> None:
+    if place.path.is_dir():
+        raise InvalidInput(
+            "That is a folder, not a file", detail=place.name, remedy="Name one CSV or Excel file in it."
+        )
+    try:
+        with place.path.open("rb") as handle:
+            empty = not handle.read(1)
+    except OSError as error:
+        raise InvalidInput(
+            "The file cannot be read",
+            detail=f"{place.name}: {error.strerror or error}",
+            remedy="Check that the file exists and that this user may read it.",
+        ) from error
+    if empty:
+        raise empty_file(place.name)
+
+
+def empty_file(name: str) -> InvalidInput:
+    return InvalidInput(
+        "The file is empty",
+        detail=f"{name} holds no header and no rows",
+        remedy="Send a file whose first line names the columns.",
+    )
+
+
+def _check_header(source: SourceFile) -> None:
+    """Raise InvalidInput unless the columns' names can be names."""
+    name = source.name
+    if len(source.columns) > MAX_COLUMNS:
+        raise InvalidInput(
+            "The file has too many columns",
+            detail=f"{name}: {len(source.columns)}, at most {MAX_COLUMNS} are read",
+            remedy="Send the columns that the project needs.",
+        )
+    blank = [number for number, column in enumerate(source.columns, start=1) if not column]
+    if blank:
+        raise InvalidInput(
+            "A column has no name",
+            detail=f"{name}: the header is blank in column {', '.join(map(str, blank[:10]))}"
+            f" of {len(source.columns)}",
+            remedy="Name every column in the first line, or delete the column (a table saved with its row "
+            "numbers begins with a nameless one).",
+        )
+    odd = [
+        column
+        for column in source.columns
+        if len(column) > MAX_NAME or column.startswith("_") or not column.isprintable()
+    ]
+    if odd:
+        raise InvalidInput(
+            "A column's name cannot be used",
+            detail=f"{name}: {', '.join(repr(column[:60]) for column in odd[:5])}",
+            remedy=f"Names have at most {MAX_NAME} printable characters on one line and do not begin with an "
+            "underscore, which marks Tidemill's own columns.",
+        )
+    _check_doubles(source)
+    if all(_is_number(column) for column in source.columns):
+        raise InvalidInput(
+            "The file seems to have no header",
+            detail=f"{name}: the first line holds only numbers ({', '.join(source.columns[:5])})",
+            remedy="Write the columns' names into the first line.",
+        )
+
+
+def _check_doubles(source: SourceFile) -> None:
+    # SQL does not tell Age from age: names must differ in more than their case.
+    seen: dict[str, str] = {}
+    for column in source.columns:
+        other = seen.setdefault(column.casefold(), column)
+        if other is not column:
+            same = "is there twice" if other == column else f"and {other!r} differ only in case"
+            raise InvalidInput(
+                "Two columns have the same name",
+                detail=f"{source.name}: column {column!r} {same}",
+                remedy="Rename one of them in the file.",
+            )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,74 @@
+"""From a stream of rows to DuckDB: chunks of cells as Arrow strings, and the database that works on them.
+
+Here belongs how rows travel, in bounded memory. What is asked of them is SQL of `data/casting.py`, put together
+by `data/ingest.py` and `data/infer.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import pyarrow as pa
+
+from tidemill.data.read import Row, SourceFile
+from tidemill.settings import load_settings
+
+CHUNK_ROWS = 20_000
+CHUNK_CHARACTERS = 32_000_000
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows that could be read, as `line` and the cells `c0`, `c1`, ...; and the rows that could not."""
+
+    cells: pa.Table
+    faults: list[Row]
+
+    @property
+    def rows(self) -> int:
+        return int(self.cells.num_rows) + len(self.faults)
+
+
+def chunks(source: SourceFile) -> Iterator[Chunk]:
+    """The rows of a source in pieces small enough to hold."""
+    width = len(source.columns)
+    good: list[Row] = []
+    faults: list[Row] = []
+    size = 0
+    for row in source.rows:
+        if row.fault is None:
+            good.append(row)
+            size += sum(len(cell) for cell in row.cells if cell is not None)
+        else:
+            faults.append(row)
+        if len(good) + len(faults) >= CHUNK_ROWS or size >= CHUNK_CHARACTERS:
+            yield Chunk(_table(good, width), faults)
+            good, faults, size = [], [], 0
+    if good or faults:
+        yield Chunk(_table(good, width), faults)
+
+
+def _table(rows: list[Row], width: int) -> pa.Table:
+    columns = list(zip(*(row.cells for row in rows), strict=True)) if rows else [()] * width
+    arrays = [pa.array([row.line for row in rows], pa.int64())]
+    arrays += [pa.array(column, pa.string()) for column in columns]
+    return pa.table(arrays, names=["line", *(f"c{index}" for index in range(width))])
+
+
+@contextmanager
+def workbench(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in memory, with the memory limit of the settings; what does not fit spills under `scratch`."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(prefix=".duckdb-", dir=scratch) as spill,
+        duckdb.connect(config={"memory_limit": load_settings().duckdb_memory}) as connection,
+    ):
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET threads = 2")
+        connection.execute("SET temp_directory = ?", [spill])
+        yield connection

@@ -1,0 +1,179 @@
+"""Reading workbooks: one sheet becomes rows of text, with the sheet's own row numbers.
+
+Numbers without a fraction lose their `.0`, dates become ISO 8601, booleans `true` and `false`. Cells that hold
+an error (`#N/A`, `#DIV/0!`) make their row a fault. Which values a column may hold is checked elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from xml.etree import ElementTree
+
+from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
+
+from tidemill.data.read import Fault, Place, Row, SourceFile, empty_file
+from tidemill.errors import InvalidInput, TooLarge
+
+# The reader holds a whole sheet in memory; a small archive can unpack to far more than any real table.
+MAX_UNPACKED = 2_000_000_000
+# Beyond this a double no longer holds every integer.
+EXACT_INTEGERS = 2**53
+CELL = re.compile(rb"<(?:\w+:)?c\s([^<>]*)>")
+REFERENCE = re.compile(rb'\br="([A-Z]+)(\d+)"')
+PIECE = 1 << 20
+
+
+def open_workbook(place: Place, sheet: str | None) -> SourceFile:
+    """Open `sheet` of a workbook, or its first sheet that holds anything."""
+    _check_size(place)
+    try:
+        book = CalamineWorkbook.from_path(str(place.path))
+        chosen = _choose(book, place, sheet)
+    except PasswordError as error:
+        raise InvalidInput(
+            "The workbook is locked with a password",
+            detail=place.name,
+            remedy="Save a copy without a password and send that.",
+        ) from error
+    except (CalamineError, OSError) as error:
+        raise InvalidInput(
+            "The workbook cannot be read",
+            detail=f"{place.name}: {error}",
+            remedy="Open it in a spreadsheet program, save it as .xlsx or CSV, and send that.",
+        ) from error
+    rows = _rows(chosen, _error_cells(place, chosen.name))
+    header = next(rows, None)
+    if header is None:
+        raise empty_file(place.name)
+    if header.fault is not None:
+        raise InvalidInput(
+            "The header cannot be read",
+            detail=f"{place.name}, row {header.line}: {header.fault.reason}",
+            remedy="Mend the first row of the sheet; it names the columns.",
+        )
+    columns = [(cell or "").strip() for cell in header.cells]
+    return SourceFile(place.name, columns, "excel", rows, sheet=chosen.name)
+
+
+def _check_size(place: Place) -> None:
+    if not zipfile.is_zipfile(place.path):
+        return
+    with zipfile.ZipFile(place.path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > MAX_UNPACKED:
+        raise TooLarge(
+            "The workbook is too large",
+            detail=f"{place.name} unpacks to {unpacked} bytes, at most {MAX_UNPACKED} are read",
+            remedy="Save the sheet as CSV, which has no such limit.",
+        )
+
+
+def _choose(book: CalamineWorkbook, place: Place, sheet: str | None) -> CalamineSheet:
+    if sheet is not None and sheet not in book.sheet_names:
+        raise InvalidInput(
+            "There is no such sheet",
+            detail=f"{place.name} has no sheet {sheet!r}",
+            remedy=f"Choose one of {', '.join(book.sheet_names)}.",
+        )
+    if sheet is not None:
+        return book.get_sheet_by_name(sheet)
+    for name in book.sheet_names:
+        found = book.get_sheet_by_name(name)
+        if found.total_height:
+            return found
+    raise empty_file(place.name)
+
+
+def _rows(sheet: CalamineSheet, errors: dict[tuple[int, int], str]) -> Iterator[Row]:
+    """The rows that hold anything, header included; blank rows between or after them are no rows."""
+    first_column = sheet.start[1] if sheet.start else 0
+    for number, values in enumerate(sheet.iter_rows(), start=1):
+        cells = [text_of(value) for value in values]
+        wrong = [(number, first_column + index) for index in range(len(cells))] if errors else []
+        error = next((errors[place] for place in wrong if place in errors), None)
+        if error is not None:
+            yield Row(number, [], Fault("", error, "a cell of the row holds an error"))
+        elif any(cell is not None and "\0" in cell for cell in cells):
+            yield Row(number, [], Fault("", "", "the row holds a NUL byte"))
+        elif any(cell is not None for cell in cells):
+            yield Row(number, cells)
+
+
+def text_of(value: Any) -> str | None:
+    """A cell as text: what a person would have typed into a CSV, with dates in ISO 8601."""
+    match value:
+        case None | "":
+            return None
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer() and abs(value) < EXACT_INTEGERS:
+            return str(int(value))
+        case datetime() if value.time() == time():
+            return value.date().isoformat()
+        case datetime():
+            return value.isoformat(sep=" ")
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return str(value)
+        case _:
+            return repr(value)
+
+
+def _error_cells(place: Place, sheet: str) -> dict[tuple[int, int], str]:
+    """Place (row from 1, column from 0) -> shown place, of each cell that holds an error.
+
+    The reader gives such cells as empty, which would make a missing value of a broken formula. Their type is
+    read from the sheet's XML; the older formats (.xls, .xlsb, .ods) do not show it this way.
+    """
+    if not zipfile.is_zipfile(place.path):
+        return {}
+    found = {}
+    with zipfile.ZipFile(place.path) as archive:
+        member = _sheet_member(archive, sheet)
+        for attributes in _cells_of(archive, member) if member else ():
+            if b't="e"' in attributes and (found_at := REFERENCE.search(attributes)):
+                letters, row = found_at[1].decode(), int(found_at[2])
+                found[row, _column_number(letters)] = f"{letters}{row}"
+    return found
+
+
+def _cells_of(archive: zipfile.ZipFile, member: str) -> Iterator[bytes]:
+    """The attributes of every cell that may hold an error, streamed from the sheet's XML."""
+    rest = b""
+    with archive.open(member) as handle:
+        while piece := handle.read(PIECE):
+            piece = rest + piece
+            if b't="e"' in piece:
+                yield from CELL.findall(piece)
+            rest = piece[piece.rfind(b"<") :]
+
+
+def _sheet_member(archive: zipfile.ZipFile, sheet: str) -> str | None:
+    """The archive member that holds `sheet` of an Office Open XML workbook, or None."""
+    try:
+        book = ElementTree.fromstring(archive.read("xl/workbook.xml"))
+        links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+    except (KeyError, ElementTree.ParseError):
+        return None
+    targets = {link.get("Id"): link.get("Target", "") for link in links}
+    for element in book.iter():
+        if element.tag.endswith("}sheet") and element.get("name") == sheet:
+            link = next((value for key, value in element.attrib.items() if key.endswith("}id")), None)
+            target = targets.get(link, "")
+            member = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
+            return member if member in archive.namelist() else None
+    return None
+
+
+def _column_number(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number - 1
