@@ -157,12 +157,9 @@ def key(options: argparse.Namespace, home: Home) -> int:
 
 
 def schema(_options: argparse.Namespace, _home: Home) -> int:
-    import json
-
-    from tidemill.project import json_schema
+    from tidemill.project import write_schema
 
     target = CHECKOUT / "docs" / "project.schema.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    write_schema(target)
     print(f"wrote {target.relative_to(CHECKOUT)}")
     return 0

@@ -7,6 +7,8 @@ does not: inferring a first file from data (`data/infer.py`) and anything that a
 from __future__ import annotations
 
 import difflib
+import json
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -236,6 +238,12 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
+def write_schema(file: Path) -> None:
+    """Write `json_schema` to `file`, as docs/project.schema.json holds it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 Path_ = tuple[str | int, ...]
 
 
@@ -251,8 +259,11 @@ def contradictions(project: Project) -> list[tuple[Path_, str, str]]:
 
 def _column_faults(project: Project) -> list[tuple[Path_, str, str]]:
     faults: list[tuple[Path_, str, str]] = []
+    folded: dict[str, str] = {}
     for name, column in project.columns.items():
         at: Path_ = ("columns", name)
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            faults.append((at, repr(name), f"SQL does not tell it from {other!r}: rename one of them"))
         if name != name.strip() or not name:
             faults.append((at, repr(name), "a column's name must not be empty or begin or end with spaces"))
         if name.startswith("_"):
@@ -376,7 +387,7 @@ def _read_yaml(text: str, shown: str) -> tuple[Any, dict[Path_, int]]:
 
 
 def _walk(node: Any, path: Path_, lines: dict[Path_, int], doubles: list[FieldProblem]) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
+    lines.setdefault(_textual(path), node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -385,7 +396,7 @@ def _walk(node: Any, path: Path_, lines: dict[Path_, int], doubles: list[FieldPr
             if name in seen:
                 doubles.append(FieldProblem(line, _dotted((*path, name)), name, "the field is there twice"))
             seen.add(name)
-            lines[(*path, name)] = line
+            lines[_textual((*path, name))] = line
             _walk(value, (*path, name), lines, doubles)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
@@ -399,9 +410,22 @@ def _problems_of(error: ValidationError, lines: dict[Path_, int]) -> list[FieldP
         message = fault["msg"]
         if fault["type"] == "extra_forbidden":
             message = "there is no such field" + _nearest(path)
+        elif fault["type"] == "string_type":
+            message = _unquoted(fault["input"])
         found = "nothing" if fault["type"] == "missing" else _shorten(fault["input"])
         problems.append(FieldProblem(_line(lines, path), _dotted(path), found, message))
     return sorted(problems, key=lambda problem: problem.line)
+
+
+def _unquoted(value: Any) -> str:
+    """Why YAML made something else of what was meant as text."""
+    if isinstance(value, bool):
+        return "YAML reads yes, no, on, off, true and false as booleans: quote the word, such as 'yes'"
+    if isinstance(value, int | float | date):
+        return f"YAML reads this as {type(value).__name__}: quote it, such as '{value}'"
+    if value is None:
+        return "YAML reads an empty place, ~ and null as nothing: quote the word, such as 'null'"
+    return "a text is needed here"
 
 
 def _nearest(path: Path_) -> str:
@@ -421,9 +445,14 @@ def _nearest(path: Path_) -> str:
 def _line(lines: dict[Path_, int], path: Path_) -> int:
     """The line of `path`, or of the nearest part of it that is in the file."""
     for end in range(len(path), -1, -1):
-        if path[:end] in lines:
-            return lines[path[:end]]
+        if (line := lines.get(_textual(path[:end]))) is not None:
+            return line
     return 1
+
+
+def _textual(path: Path_) -> Path_:
+    # A key that YAML reads as a number or a date is found under its text.
+    return tuple(str(part) for part in path)
 
 
 def _dotted(path: Path_) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass
@@ -82,6 +83,9 @@ def _drop(source: Path, inbox: Path) -> Path:
         try:
             shutil.copyfile(source, aside)
             sync_file(aside)
+            # An old time says that it is whole; ingestion would watch a fresh file for two seconds.
+            past = time.time() - 60.0
+            os.utime(aside, (past, past))
             aside.replace(target)
             sync_folder(inbox)
         finally:

@@ -71,13 +71,24 @@ def _column(
         f"SELECT count(*), count(*) - count({value}), count(DISTINCT {value}), {span}, {numbers} FROM {rows}"
     ).fetchone()
     assert found is not None
-    count, nulls, distinct, least, greatest, *middle = found
+    count, nulls, distinct, least, greatest, mean, p25, p50, p75 = found
     top = connection.execute(
         f"SELECT CAST({value} AS VARCHAR), count(*) FROM {rows} WHERE {value} IS NOT NULL "
         f"GROUP BY {value} ORDER BY count(*) DESC, 1 LIMIT {TOP}"
     ).fetchall()
     return ColumnProfile(
-        name, kind, count, nulls, distinct, _shown(least), _shown(greatest), *map(_shown, middle), top
+        column=name,
+        type=kind,
+        rows=count,
+        nulls=nulls,
+        distinct=distinct,
+        min=_shown(least),
+        max=_shown(greatest),
+        mean=mean,
+        p25=p25,
+        p50=p50,
+        p75=p75,
+        top=top,
     )
 
 

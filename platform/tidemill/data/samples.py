@@ -17,7 +17,7 @@ SEED = 20_240
 HOLDOUT = 200
 SCANNERS = ("Aperio AT2", "Hamamatsu S360", "Leica GT450")
 FIRST_DAY = np.datetime64("2023-01-02")
-MISSING_SHARE = 0.01
+MISSING_SHARE = 0.02
 # Columns in which some cells are empty, as they are when a measurement could not be taken.
 SOMETIMES_MISSING = ("mean_texture", "mean_symmetry", "worst_concavity")
 
