@@ -1,0 +1,422 @@
+"""Every page through Streamlit's own test runner: without data, with data, without an API, with a failing one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fake_api import FakeApi, Problem
+from streamlit.testing.v1 import AppTest
+
+from ui import client
+
+OpenPage = Callable[..., AppTest]
+TextOf = Callable[[AppTest], str]
+
+PAGES = ("overview", "data", "training", "models", "predict", "monitor")
+WHEN_EMPTY = {
+    "overview": "Send a CSV or Excel file",
+    "data": "No table yet",
+    "training": "There is no data to learn from yet",
+    "models": "No model yet",
+    "predict": "No model is live",
+    "monitor": "No drift report yet",
+}
+WHEN_FILLED = {
+    "overview": ["Breast cancer", "Wine cultivars", "369 rows, version 2", "One alert is open", "version 2"],
+    "data": ["Rows 369", "mean_radius"],
+    "training": ["Random forest", "Evaluation", "All held-out test rows have the same label"],
+    "models": ["Version 2", "0.991", "Passed", "better on held-out rows", "Dummy model"],
+    "predict": ["usual value"],
+    "monitor": ["The inputs have drifted", "Drift", "mean_radius", "The model's answers", "ROC AUC", "Worse"],
+}
+
+
+def primary_buttons(app: AppTest) -> list[str]:
+    return [button.label for button in app.button if button.proto.type == "primary"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_without_data_says_what_to_do(
+    name: str, fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.__dict__.update(FakeApi.empty().__dict__)
+
+    app = open_page(name)
+
+    assert not app.exception
+    assert not app.error
+    assert WHEN_EMPTY[name] in text_of(app)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_with_data_shows_it(name: str, open_page: OpenPage, text_of: TextOf) -> None:
+    app = open_page(name)
+
+    assert not app.exception
+    assert not app.error
+    said = text_of(app)
+    assert [part for part in WHEN_FILLED[name] if part not in said] == []
+    assert len(primary_buttons(app)) <= 1
+    assert len(app.metric) <= 4
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_without_api_says_how_to_start_it(
+    name: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page(name)
+    monkeypatch.setenv("TIDEMILL_API_URL", "http://127.0.0.1:9")
+
+    app.run()
+
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "The API does not answer" in app.error[0].value
+    assert "tidemill up" in app.error[0].value
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_shows_a_problem_of_the_api_once(name: str, fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page(name)
+    fake_api.fail = Problem(507, "The disk is full", "/data", "Make room.")
+
+    app.run()
+
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "The disk is full" in app.error[0].value
+    assert "Make room." in app.error[0].value
+    assert any("req-1" in caption.value for caption in app.caption)
+
+
+def test_without_a_project_the_page_shows_how_to_make_one(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.projects.clear()
+
+    for name in PAGES:
+        app = open_page(name)
+        assert not app.exception
+        assert "./tidemill init" in text_of(app)
+
+
+def test_without_a_key_the_page_says_where_it_comes_from(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TIDEMILL_API_KEY")
+
+    app = open_page("overview")
+
+    assert "no key" in app.error[0].value
+
+
+def test_the_key_is_not_in_the_text_of_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMILL_API_KEY", "hidden-key")
+
+    assert "hidden-key" not in repr(client.places())
+
+
+def test_project_of_the_address_is_chosen_and_kept_between_pages(open_page: OpenPage) -> None:
+    app = open_page("data", project="wine")
+
+    assert app.selectbox(key="project_picker").value == "wine"
+    assert app.query_params["project"] == "wine"
+
+
+def test_unknown_project_of_the_address_falls_back_to_a_known_one(open_page: OpenPage) -> None:
+    app = open_page("overview", project="wien")
+
+    assert app.query_params["project"] == "breast_cancer"
+    assert "no project wien" in app.toast[0].value
+
+
+def test_choosing_a_project_changes_the_address(open_page: OpenPage) -> None:
+    app = open_page("overview")
+
+    app.selectbox(key="project_picker").select("wine").run()
+
+    assert app.query_params["project"] == "wine"
+
+
+def test_project_file_that_cannot_be_used_is_shown_with_its_fault(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.projects["wine"] |= {"problem": "line 4, columns.age: wrong", "task": None, "target": None}
+
+    app = open_page("overview")
+
+    assert not app.exception
+    assert "line 4, columns.age: wrong" in text_of(app)
+
+
+def test_next_step_leads_to_its_page(open_page: OpenPage) -> None:
+    app = open_page("overview")
+
+    app.button(key="next_wine").click().run()
+
+    assert app.title[0].value == "Data"
+    assert app.selectbox(key="project_picker").value == "wine"
+    assert not app.exception
+
+
+# Data
+
+
+def test_a_sent_file_is_stored_and_its_outcome_shown(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.next_upload = {"status": "accepted", "rows": 10, "accepted": 8, "rejected": 2}
+    app = open_page("data")
+
+    app.file_uploader[0].upload("new.csv", b"a,b\n1,2\n", "text/csv")
+    app.button[0].click().run()
+
+    assert not app.exception
+    assert fake_api.files[0]["name"] == "new.csv"
+    assert fake_api.files[0]["bytes"] == 8
+    said = text_of(app)
+    assert "8 of 10 rows" in said
+    assert "2 rows were" in said
+
+
+def test_a_refused_file_says_why_and_what_to_do(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.next_upload = {"status": "refused", "problem": fake_api.files[0]["problem"], "rejected": None}
+    app = open_page("data")
+
+    app.file_uploader[0].upload("bad.csv", b"x\n", "text/csv")
+    app.button[0].click().run()
+
+    said = text_of(app)
+    assert "was refused" in said
+    assert "Add the column" in said
+    assert "worst_area" in said
+
+
+def test_sending_without_a_file_asks_for_one(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page("data")
+
+    app.button[0].click().run()
+
+    assert "Choose a file" in app.warning[0].value
+    assert ("POST", "/v1/projects/breast_cancer/files") not in fake_api.seen
+
+
+def test_a_problem_of_the_upload_leaves_the_page_usable(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page("data")
+    app.file_uploader[0].upload("new.csv", b"a\n", "text/csv")
+    fake_api.fail_at["files"] = Problem(413, "The file is too large", "new.csv", "Use the inbox.")
+
+    app.button[0].click().run()
+
+    assert "too large" in app.error[0].value
+
+
+@pytest.mark.parametrize("view", ["Preview", "Columns", "Contract", "Origin"])
+def test_each_view_of_a_table(view: str, open_page: OpenPage) -> None:
+    app = open_page("data")
+
+    app.segmented_control[1].set_value(view).run()
+
+    assert not app.exception
+    assert not app.error
+    assert len(app.dataframe) >= 1
+
+
+def test_file_history_shows_states_and_reasons(open_page: OpenPage, text_of: TextOf) -> None:
+    app = open_page("data")
+
+    app.segmented_control[0].set_value("Files").run()
+
+    said = text_of(app)
+    assert "hospital_a.csv" in said
+    assert "Refused" in said
+    assert "Add the column" in said
+
+
+# Training
+
+
+def test_starting_a_training_shows_its_steps_and_blocks_a_second(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    app = open_page("training")
+
+    app.text_input[0].input("new data")
+    app.button[0].click().run()
+
+    assert not app.exception
+    assert fake_api.trainings[0]["status"] == "running"
+    assert "Now" in text_of(app)
+    assert app.button[0].disabled
+
+
+def test_a_failed_training_shows_the_reason(fake_api: FakeApi, open_page: OpenPage, text_of: TextOf) -> None:
+    fake_api.trainings.reverse()
+
+    app = open_page("training")
+
+    assert "each of the 12 rows" in text_of(app)
+
+
+# Models
+
+
+@pytest.mark.parametrize("view", ["Measurements", "Gate", "Candidates", "Card", "Origin"])
+def test_each_view_of_a_model(view: str, open_page: OpenPage) -> None:
+    app = open_page("models")
+
+    app.segmented_control[0].set_value(view).run()
+
+    assert not app.exception
+    assert not app.error
+
+
+def test_an_unmeasured_model_is_shown_as_such(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.models[0] |= {"metrics": {}, "gate": None}
+
+    app = open_page("models")
+
+    assert not app.exception
+    assert "Not judged" in text_of(app)
+
+
+def test_an_older_version_can_be_made_live(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page("models")
+    next(box for box in app.selectbox if box.label == "Version").select(1).run()
+
+    reason = next(box for box in app.text_input if "kept in the history" in box.placeholder)
+    reason.input("a test")
+    next(button for button in app.button if button.label == "Make version 1 live").click().run()
+
+    assert not app.exception
+    assert fake_api.deployment["champion"] == 1
+    assert fake_api.deployment["history"][0]["reason"] == "a test"
+
+
+def test_a_change_needs_a_reason(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page("models")
+
+    next(button for button in app.button if button.label == "Go back to version 1").click().run()
+
+    assert "reason" in app.warning[0].value
+    assert fake_api.deployment["champion"] == 2
+
+
+def test_going_back_puts_the_version_before_live(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page("models")
+
+    app.text_input[0].input("worse in practice")
+    next(button for button in app.button if button.label == "Go back to version 1").click().run()
+
+    assert fake_api.deployment["champion"] == 1
+
+
+# Predict
+
+
+def test_the_form_holds_usual_values_and_gives_an_answer(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    app = open_page("predict")
+    assert app.number_input(key="field_mean_radius").value == pytest.approx(17.55, abs=0.1)
+    assert app.selectbox(key="field_scanner").value == "A1"
+
+    app.button[0].click().run()
+
+    assert not app.exception
+    sent = fake_api.predictions[0]["input"]
+    assert isinstance(sent["visits"], int)
+    assert sent["contrast"] is True
+    assert sent["examined_on"] == "2026-03-01"
+    assert "diagnosis" not in sent
+    assert "Model version 2" in text_of(app)
+
+
+def test_an_empty_field_is_left_out(fake_api: FakeApi, open_page: OpenPage) -> None:
+    fake_api.fail_at["tables"] = Problem(404, "There is no such table")
+    app = open_page("predict")
+    assert app.number_input(key="field_mean_radius").value is None
+
+    app.number_input(key="field_visits").set_value(3)
+    app.button[0].click().run()
+
+    assert fake_api.predictions[0]["input"] == {"visits": 3}
+
+
+def test_a_file_of_records_is_answered(fake_api: FakeApi, open_page: OpenPage, text_of: TextOf) -> None:
+    app = open_page("predict")
+    app.segmented_control[0].set_value("A file").run()
+
+    content = b"patient_id,mean_radius,visits,contrast\nP1,14.2,3,yes\nP2,,4,no\n"
+    app.file_uploader[0].upload("records.csv", content, "text/csv")
+    app.button[0].click().run()
+
+    assert not app.exception
+    assert "2 records answered" in text_of(app)
+    assert fake_api.predictions[0]["input"] == {
+        "patient_id": "P2",
+        "mean_radius": None,
+        "visits": 4,
+        "contrast": False,
+    }
+
+
+def test_faults_of_records_are_listed(open_page: OpenPage, text_of: TextOf) -> None:
+    app = open_page("predict")
+    app.segmented_control[0].set_value("A file").run()
+
+    app.file_uploader[0].upload("records.csv", b"patient_id,visits\nP1,many\n", "text/csv")
+    app.button[0].click().run()
+
+    assert "break the contract" in app.error[0].value
+    assert "a whole number is needed" in text_of(app)
+
+
+def test_the_truth_of_a_recent_answer_can_be_sent(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page("predict")
+    app.segmented_control[0].set_value("Recent answers").run()
+    labelled = next(box for box in app.selectbox if box.label == "True class")
+
+    labelled.select("malignant")
+    app.button[0].click().run()
+
+    assert not app.exception
+    assert fake_api.truths == [{"prediction_id": fake_api.predictions[0]["id"], "label": "malignant"}]
+
+
+# Monitor
+
+
+def test_an_alert_can_be_acknowledged(fake_api: FakeApi, open_page: OpenPage, text_of: TextOf) -> None:
+    app = open_page("monitor")
+
+    app.button(key="acknowledge_7").click().run()
+
+    assert fake_api.alerts[0]["state"] == "acknowledged"
+    assert "Acknowledged" in text_of(app)
+
+
+def test_a_drift_check_can_be_started(fake_api: FakeApi, open_page: OpenPage, text_of: TextOf) -> None:
+    app = open_page("monitor")
+
+    next(button for button in app.button if button.label == "Check now").click().run()
+
+    assert not app.exception
+    assert fake_api.runs[0]["status"] == "queued"
+    assert "Waiting for its turn" in text_of(app)
+
+
+def test_one_failing_part_of_the_monitor_leaves_the_others(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.fail_at["quality"] = Problem(500, "The log cannot be read")
+
+    app = open_page("monitor")
+
+    assert len(app.error) == 1
+    assert "The inputs have drifted" in text_of(app)

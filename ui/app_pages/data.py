@@ -1,0 +1,248 @@
+"""Data: send a file, see what became of it, and look at the tables made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from tidemill.client import ColumnProfile, FileRecord, TableInfo
+from ui.client import api
+from ui.components import page, words
+
+FORMATS = ["csv", "tsv", "txt", "xlsx", "xls", "ods"]
+PREVIEW_ROWS = 50
+LOOK_EVERY = 1.0  # seconds
+SHOWN_TABLES = ("raw", "labels", "features", "predictions", "ground_truth")
+TABLES = {
+    "raw": "Raw: what the files said, typed and checked",
+    "labels": "Labels: the known answers",
+    "features": "Features: what models learn from",
+}
+FILE_STATES = {"received": "Being read", "accepted": "Accepted", "refused": "Refused"}
+SENT = "sent_file"
+
+
+def main() -> None:
+    page.head("Data", "Send a file, see what became of every row, and look at the tables.")
+    project = page.require_project()
+    upload(project)
+    outcome_of_sent(project)
+    tables = api().tables(project)
+    files = api().files(project)
+    shown = st.segmented_control(
+        "Show", ["Tables", "Files"], default="Tables", required=True, label_visibility="collapsed"
+    )
+    if shown == "Files":
+        history(project, files)
+    else:
+        all_tables(project, tables)
+
+
+def upload(project: str) -> None:
+    with st.form("upload", clear_on_submit=True):
+        file = st.file_uploader(
+            "CSV or Excel file",
+            type=FORMATS,
+            help=f"Up to 200 MB. Copy larger files into the folder inbox/{project} of the home.",
+        )
+        is_sent = st.form_submit_button("Send the file", type="primary", icon=":material/upload:")
+    if not is_sent:
+        return
+    if file is None:
+        st.warning("Choose a file first.", icon=":material/info:")
+        return
+    with page.explained(), st.spinner("Sending the file"):
+        st.session_state[SENT] = (project, api().upload(project, file, file.name)["id"])
+
+
+def outcome_of_sent(project: str) -> None:
+    """What became of the file sent in this session; looked at each second until it is known."""
+    sent_project, file_id = st.session_state.get(SENT, (None, None))
+    if sent_project != project:
+        return
+    with page.explained():
+        first = api().file(project, file_id)
+        is_waiting = first["status"] == "received"
+
+        @st.fragment(run_every=LOOK_EVERY if is_waiting else None)
+        def panel() -> None:
+            with page.explained():
+                record = api().file(project, file_id) if is_waiting else first
+                with st.container(border=True):
+                    outcome(project, record)
+                if is_waiting and record["status"] != "received":
+                    st.rerun()
+
+        panel()
+
+
+def outcome(project: str, record: FileRecord) -> None:
+    name = words.literal(record["name"])
+    if record["status"] == "received":
+        st.markdown(f":blue[:material/progress_activity:] **{name}** has arrived and is being read.")
+    elif record["status"] == "refused":
+        st.markdown(f":red[:material/block:] **{name}** was refused: nothing of it is in the tables.")
+        refusal(record["problem"] or {})
+    else:
+        version = record["dataset_version"]
+        st.markdown(
+            f":green[:material/check_circle:] **{name}** was accepted: {words.count(record['accepted'])} of "
+            f"{words.counted(record['rows'] or 0, 'row')}"
+            + (f", now in version {version} of the raw table." if version is not None else ".")
+        )
+    if record["rejected"]:
+        rejects(project, record)
+
+
+def refusal(problem: dict[str, Any]) -> None:
+    """Why a file was refused and what to do, with the differing columns where the header was wrong."""
+    for name in ("title", "detail", "remedy"):
+        if problem.get(name):
+            st.markdown(words.literal(str(problem[name])))
+    diff = problem.get("diff")
+    if isinstance(diff, dict) and any(diff.values()):
+        page.table(
+            [
+                {"Difference": words.plain(str(kind)), "Columns": str(page.show(found))}
+                for kind, found in diff.items()
+                if found
+            ]
+        )
+
+
+def rejects(project: str, record: FileRecord) -> None:
+    count = record["rejected"] or 0
+    st.markdown(f":orange[:material/rule:] {words.counted(count, 'row was', 'rows were')} refused.")
+    st.download_button(
+        "Download the refused rows and the reasons",
+        data=lambda: api().rejects(project, record["id"]).encode(),
+        file_name=f"{record['name']}.rejects.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        key=f"rejects_{record['id']}",
+        on_click="ignore",
+    )
+
+
+def all_tables(project: str, tables: list[TableInfo]) -> None:
+    if not tables:
+        page.empty("No table yet", "Send a CSV or Excel file above; its rows become the first table.")
+        return
+    by_name = {table["name"]: table for table in tables}
+    order = sorted(by_name, key=lambda name: SHOWN_TABLES.index(name) if name in SHOWN_TABLES else 99)
+    chosen = st.selectbox(
+        "Table", order, format_func=lambda name: TABLES.get(name, words.plain(name)), width=page.NARROW
+    )
+    table = by_name[chosen]
+    page.facts(
+        [
+            ("Rows", words.count(table["rows"])),
+            ("Columns", words.count(len(table["columns"]))),
+            ("Version", str(table["version"])),
+            ("Made", words.when(table["created"])),
+        ]
+    )
+    views = {"Preview": preview, "Columns": columns, "Contract": contract, "Origin": origin}
+    view = st.segmented_control(
+        "View", list(views), default="Preview", required=True, label_visibility="collapsed"
+    )
+    with page.explained():
+        views[view](project, table)
+
+
+def preview(project: str, table: TableInfo) -> None:
+    found = api().table(project, table["name"], limit=PREVIEW_ROWS)
+    # Tidemill's own columns, which begin with an underscore, come last.
+    order = sorted(found["columns"], key=lambda name: name.startswith("_"))
+    rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+    page.table(rows, height=420, column_order=order)
+    if table["rows"] > PREVIEW_ROWS:
+        st.caption(f"The first {PREVIEW_ROWS} of {words.count(table['rows'])} rows.")
+
+
+def columns(project: str, table: TableInfo) -> None:
+    page.table([profile_row(column) for column in api().profile(project, table["name"])], height=420)
+
+
+def profile_row(column: ColumnProfile) -> dict[str, Any]:
+    rows, nulls = column.get("rows", 0), column.get("nulls", 0)
+    top = ", ".join(f"{value} ({words.count(count)})" for value, count in (column.get("top") or [])[:3])
+    return {
+        "Column": column["column"],
+        "Type": column.get("type", ""),
+        "Missing": f"{nulls / rows:.1%}" if rows else words.NOTHING,
+        "Distinct": column.get("distinct"),
+        "Smallest": words.number(column.get("min")),
+        "Median": words.number(column.get("p50")),
+        "Largest": words.number(column.get("max")),
+        "Most frequent": top,
+    }
+
+
+def contract(project: str, table: TableInfo) -> None:  # noqa: ARG001 - all views are called alike
+    found = api().project(project)
+    page.table(
+        [
+            {
+                "Column": column["name"],
+                "Type": column["type"],
+                "Role": column["role"],
+                "May be missing": column["nulls"],
+                "Smallest": words.number(column["min"]),
+                "Largest": words.number(column["max"]),
+                "Allowed values": ", ".join(column["values"] or []),
+            }
+            for column in found["columns"]
+        ],
+        height=420,
+    )
+    st.caption("The contract is in the project's project.yaml; change it there.")
+
+
+def origin(project: str, table: TableInfo) -> None:  # noqa: ARG001 - all views are called alike
+    facts = [("sha-256", table["sha256"])]
+    facts += [(f"made from {name}", str(page.show(version))) for name, version in table["parents"].items()]
+    page.table([{"What": name, "Value": value} for name, value in facts])
+    if table["sources"]:
+        page.table(
+            [
+                {words.plain(name): page.show(held) for name, held in source.items()}
+                for source in table["sources"]
+            ]
+        )
+
+
+def history(project: str, files: list[FileRecord]) -> None:
+    if not files:
+        page.empty(
+            "No file yet", "Files that you send above, or drop into the inbox folder, are listed here."
+        )
+        return
+    page.table(
+        [
+            {
+                "File": file["name"],
+                "State": FILE_STATES.get(file["status"], words.plain(file["status"])),
+                "Rows": file["rows"],
+                "Accepted": file["accepted"],
+                "Refused rows": file["rejected"],
+                "Table version": file["dataset_version"],
+                "Received": words.local(file["received_at"]),
+                "Size": words.size(file["bytes"]),
+            }
+            for file in files
+        ]
+    )
+    by_id = {file["id"]: file for file in files}
+    chosen = st.selectbox(
+        "Details of",
+        list(by_id),
+        format_func=lambda key: f"{by_id[key]['name']}, {words.when(by_id[key]['received_at'])}",
+        width=page.NARROW,
+    )
+    with st.container(border=True):
+        outcome(project, by_id[chosen])
+
+
+main()

@@ -1,0 +1,118 @@
+"""Overview: every project, what is live in it, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import streamlit as st
+
+from tidemill.client import ProjectSummary
+from ui.client import api, places
+from ui.components import page, words
+
+LOOK_EVERY = 10.0  # seconds
+
+
+def main() -> None:
+    page.head("Overview", "Your projects, what is live, and what to do next.")
+    projects = api().projects()
+    if not projects:
+        page.no_project()
+    else:
+        all_projects()
+    services()
+
+
+@st.fragment(run_every=LOOK_EVERY)
+def all_projects() -> None:
+    with page.explained():
+        for project in api().projects():
+            card(project, is_chosen=project["name"] == page.chosen_project())
+
+
+def card(project: ProjectSummary, *, is_chosen: bool) -> None:
+    with st.container(border=True):
+        left, right = st.columns([3, 2], vertical_alignment="center")
+        with left:
+            title(project)
+        if project["problem"]:
+            st.markdown(":red[:material/error:] **Its project.yaml cannot be used**")
+            st.code(project["problem"], language=None, wrap_lines=True)
+            return
+        with right:
+            next_step(project, is_chosen=is_chosen)
+        figures(project)
+
+
+def title(project: ProjectSummary) -> None:
+    about = ""
+    if project["task"] and project["target"]:
+        about = f"  \n:small[:gray[{words.task(project['task'])} of {words.literal(project['target'])}]]"
+    st.markdown(f"**{words.literal(project['title'] or words.plain(project['name']))}**{about}")
+
+
+def next_step(project: ProjectSummary, *, is_chosen: bool) -> None:
+    """What to do, and one button for it; the chosen project's is the page's primary one."""
+    step = project["next_step"]
+    target, label = words.PAGE_OF_ACTION.get(step["action"], ("app_pages/data.py", "Open"))
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        st.caption(words.literal(step["text"]), text_alignment="right")
+        if st.button(
+            label,
+            key=f"next_{project['name']}",
+            type="primary" if is_chosen else "secondary",
+            icon=":material/arrow_forward:",
+        ):
+            st.switch_page(target, query_params={"project": project["name"]})
+
+
+def figures(project: ProjectSummary) -> None:
+    version = project["dataset_version"]
+    rows = f"{words.count(project['rows'])} rows, version {version}" if version is not None else "none yet"
+    live = f"version {project['champion']}" if project["champion"] is not None else "none"
+    alerts = project["open_alerts"]
+    shown_alerts = f":red[:material/notifications_active: {alerts} open]" if alerts else "none open"
+    pairs = [
+        ("Data", rows),
+        ("Live model", live),
+        ("Predictions", words.count(project["predictions"])),
+        ("Alerts", shown_alerts),
+    ]
+    for place, (label, value) in zip(st.columns(len(pairs)), pairs, strict=True):
+        place.markdown(f":small[:gray[{label}]]  \n{value}")
+
+
+def services() -> None:
+    """What runs, and the ways to the other screens."""
+    checks = api().ready().get("checks") or {}
+    page.section("Services")
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        for name, found in each_check(checks):
+            is_well, detail = read_check(found)
+            icon, color = (":material/check_circle:", "green") if is_well else (":material/error:", "red")
+            st.badge(words.plain(name), icon=icon, color=color, help=detail or None)  # type: ignore[arg-type]
+        found_places = places()
+        if found_places.dagster_url:
+            st.link_button(
+                "Dagster", found_places.dagster_url, icon=":material/open_in_new:", type="tertiary"
+            )
+        st.link_button("API", f"{found_places.api_url}/docs", icon=":material/open_in_new:", type="tertiary")
+
+
+def each_check(checks: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The readiness checks as name and what was found; the models are a group of their own."""
+    for name, found in checks.items():
+        if isinstance(found, dict):
+            yield from ((f"model of {part}", str(state)) for part, state in found.items())
+        else:
+            yield name, str(found)
+
+
+def read_check(found: str) -> tuple[bool, str]:
+    """A check as (is well, what else it says): "ok", "ready model 2", "loading model model 3"."""
+    state, _, more = found.partition(" ")
+    return state in ("ok", "ready"), more if state in ("ok", "ready") else found
+
+
+main()

@@ -1,0 +1,203 @@
+"""Predict: one record by a form, many by a file, and what was answered before, with the truth once known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from tidemill.client import ApiError, ColumnProfile, LoggedPrediction, Prediction, ProjectDetail
+from ui.client import api, places
+from ui.components import charts, page, records, words
+
+MOST_RECORDS = 20_000
+RECORDS_AT_ONCE = 500
+RECENT = 100
+
+
+def main() -> None:
+    page.head("Predict", "Ask the live model; every answer is logged before it is shown.")
+    project = page.require_project()
+    detail = api().project(project)
+    if detail["champion"] is None:
+        page.empty(
+            "No model is live", "Train a model and make it live; then this page can ask it.", icon="bolt"
+        )
+        st.page_link("app_pages/models.py", label="Go to Models", icon=":material/deployed_code:")
+        return
+    views = {"One record": one_record, "A file": many_records, "Recent answers": recent}
+    view = st.segmented_control(
+        "How", list(views), default="One record", required=True, label_visibility="collapsed"
+    )
+    views[view](detail)
+
+
+def one_record(detail: ProjectDetail) -> None:
+    profile = usual_values(places().api_url, detail["name"], detail["dataset_version"])
+    with st.form("record"):
+        st.caption("Filled with the usual value of each column. An empty field is sent as missing.")
+        record = records.form_fields(detail["columns"], profile)
+        is_asked = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
+    if is_asked:
+        with page.explained():
+            answer(api().predict(detail["name"], record), detail)
+
+
+@st.cache_data(ttl=300, show_spinner=False)
+def usual_values(api_url: str, project: str, version: int | None) -> list[ColumnProfile]:  # noqa: ARG001 - keys
+    """The profile of the raw table, for the form's defaults; without one the form starts empty."""
+    try:
+        return api().profile(project, "raw")
+    except ApiError:
+        return []
+
+
+def answer(found: Prediction, detail: ProjectDetail) -> None:
+    with st.container(border=True):
+        left, right = st.columns([2, 3])
+        with left:
+            st.caption(f"{words.plain(detail['target'] or 'Answer')}, as predicted")
+            st.markdown(f"### {words.literal(words.number(found['label']))}")
+            st.caption(f"Model version {found['model_version']} · {words.when(found['at'])}")
+            st.caption(f"Prediction {found['id']}")
+        if found["probabilities"]:
+            right.caption("Probability of each class")
+            right.altair_chart(charts.probabilities(found["probabilities"]))
+        for flag in found["flags"]:
+            st.markdown(f":orange[:material/flag:] {words.literal(flag)}")
+
+
+def many_records(detail: ProjectDetail) -> None:
+    names = [column["name"] for column in records.form_columns(detail["columns"])]
+    with st.form("file"):
+        file = st.file_uploader("CSV file with one record a line", type=["csv"])
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        st.caption(
+            f"Up to {MOST_RECORDS:,} records. The header names the columns: "
+            f"{words.literal(', '.join(names[:8]))}{more}."
+        )
+        is_asked = st.form_submit_button("Predict all", type="primary", icon=":material/bolt:")
+    if not is_asked:
+        return
+    if file is None:
+        st.warning("Choose a file first.", icon=":material/info:")
+        return
+    try:
+        found = records.read_csv(file.getvalue(), detail["columns"])
+    except records.UnreadableRecords as error:
+        st.error(words.literal(str(error)), icon=":material/error:")
+        return
+    if len(found) > MOST_RECORDS:
+        st.error(
+            f"The file has {len(found):,} records; {MOST_RECORDS:,} is the most here. "
+            "Split it, or send it by a program.",
+            icon=":material/error:",
+        )
+        return
+    with page.explained():
+        results(found, predict_all(detail["name"], found))
+
+
+def predict_all(project: str, found: list[dict[str, Any]]) -> list[Prediction]:
+    """Answers in order. All records were checked or none answered only within one lot of RECORDS_AT_ONCE."""
+    bar = st.progress(0.0, text="Predicting")
+    answers: list[Prediction] = []
+    for start in range(0, len(found), RECORDS_AT_ONCE):
+        answers += api().predict_many(project, found[start : start + RECORDS_AT_ONCE])
+        bar.progress(len(answers) / len(found), text=f"{len(answers):,} of {len(found):,}")
+    bar.empty()
+    return answers
+
+
+def results(found: list[dict[str, Any]], answers: list[Prediction]) -> None:
+    st.markdown(f":green[:material/check_circle:] **{words.counted(len(answers), 'record')} answered.**")
+    page.table(
+        [
+            {
+                "Predicted": answered["label"],
+                "Score": answered["score"],
+                "Flags": "; ".join(answered["flags"]),
+                **record,
+            }
+            for record, answered in zip(found[:200], answers[:200], strict=True)
+        ],
+        height=320,
+    )
+    st.download_button(
+        "Download all answers",
+        records.answers_csv(found, answers).encode(),
+        file_name="predictions.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def recent(detail: ProjectDetail) -> None:
+    found = api().predictions(detail["name"], limit=RECENT)
+    if not found:
+        page.empty("No answer yet", "Answers appear here, whoever asked for them.")
+        return
+    page.table([answer_row(event) for event in found], height=360)
+    st.caption(f"The newest {len(found)}.")
+    page.section("Tell the truth about one")
+    truth(detail, found)
+
+
+def answer_row(event: LoggedPrediction) -> dict[str, Any]:
+    known = (event.get("truth") or {}).get("label")
+    return {
+        "When": words.local(event["at"]),
+        "Entity": event["entity_id"],
+        "Predicted": event["label"],
+        "Score": event["score"],
+        "Truth": known,
+        "Model": event["model_version"],
+        "Flags": "; ".join(event["flags"]),
+        "Took (ms)": event["latency_ms"],
+        "Prediction": event["id"],
+    }
+
+
+def truth(detail: ProjectDetail, found: list[LoggedPrediction]) -> None:
+    """The true answer to a logged prediction; it feeds the live quality."""
+    by_id = {event["id"]: event for event in found}
+    with st.form("truth", clear_on_submit=True):
+        left, right, end = st.columns([3, 2, 1], vertical_alignment="bottom")
+        chosen = left.selectbox(
+            "Prediction", list(by_id), format_func=lambda key: prediction_name(by_id[key])
+        )
+        with right:
+            label = true_label(detail, found)
+        is_sent = end.form_submit_button("Send the truth", type="primary", width="stretch")
+    if not is_sent:
+        return
+    if label is None:
+        st.warning("Choose or write the true answer first.", icon=":material/info:")
+        return
+    with page.explained():
+        receipt = api().send_truth(detail["name"], label, prediction_id=chosen)
+        page.note("The truth is stored." if receipt["matched"] else "Stored, but it matches no prediction.")
+        st.rerun()
+
+
+def prediction_name(event: LoggedPrediction) -> str:
+    who = event["entity_id"] or event["id"][:8]
+    return f"{who}, {words.when(event['at'])}, predicted {words.number(event['label'])}"
+
+
+def true_label(detail: ProjectDetail, found: list[LoggedPrediction]) -> str | float | None:
+    if detail["task"] == "regression":
+        return st.number_input("True value", value=None, placeholder="a number", format="%.6g")
+    return st.selectbox("True class", classes(detail, found), index=None, placeholder="choose")
+
+
+def classes(detail: ProjectDetail, found: list[LoggedPrediction]) -> list[str]:
+    """The classes that the contract allows, or those seen in the answers."""
+    target = next((column for column in detail["columns"] if column["name"] == detail["target"]), None)
+    if target is not None and target["values"]:
+        return list(target["values"])
+    return sorted({str(name) for event in found for name in event["probabilities"] or [event["label"]]})
+
+
+main()
