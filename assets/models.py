@@ -84,7 +84,7 @@ def _model(project: Project) -> Any:
                 "estimator": info.estimator,
                 "metric": training.metric,
                 "cross_validated": training.best.cv_mean,
-                "mlflow_run_id": tracked.id,
+                "mlflow_run_id": info.provenance["mlflow_run_id"],
             },
         )
 

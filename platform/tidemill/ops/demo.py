@@ -81,7 +81,7 @@ class Teller:
         """One step; an error ends its line and goes on."""
         self.number += 1
         step = Step(f"[{self.number:>2}/{self.total}] {title}", self.live)
-        step.progress("")
+        step.begin()
         try:
             yield step
         except BaseException:
@@ -98,14 +98,15 @@ class Step:
         self.results: list[str] = []
         self.last = ""
 
+    def begin(self) -> None:
+        print(f"{self.title} ...", end="" if self.live else "\n", flush=True)
+
     def progress(self, text: str) -> None:
         """How far it is: rewritten in place on a terminal, a line per change elsewhere."""
         if self.live:
             print(f"\r\x1b[K{self.title} ... {text}", end="", flush=True)
         elif text and text != self.last:
             print(f"        {text}", flush=True)
-        elif not text:
-            print(f"{self.title} ...", flush=True)
         self.last = text
 
     def result(self, text: str) -> None:
@@ -124,7 +125,8 @@ def _make_project(home: Home, folder: Path, teller: Teller) -> list[Path]:
     from tidemill.data.samples import write_breast_cancer
 
     with teller.step("Write the hospital's files and make the project from the CSV") as step:
-        files = write_breast_cancer(folder)
+        # What was sent once is sent again word for word: a second demo brings no new rows.
+        files = sorted(folder.glob("hospital_*")) or write_breast_cancer(folder)
         for file in files:
             step.result(f"{file.name}: {size(file.stat().st_size)}")
         if home.project_file(PROJECT).exists():
@@ -139,7 +141,9 @@ def _start_services(home: Home, teller: Teller) -> State:
     from tidemill.ops import control
 
     with teller.step("Start the services") as step:
-        state = control.start_detached(home, lambda line: step.progress(line.split(" ", 1)[-1]))
+        if control.running_state(home) is not None:
+            step.result("they run already")
+        state = control.start_detached(home, lambda line: step.progress(line.split(" ", 1)[-1].strip()))
         for title, url in state.urls().items():
             step.result(f"{title:<10} {url}")
     return state
