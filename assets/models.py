@@ -43,6 +43,7 @@ def _model(project: Project) -> Any:
     ) -> Output[BundleVersion]:
         from tidemill.learn.bundle import write_bundle
         from tidemill.learn.plots import plot_candidates
+        from tidemill.learn.progress import write_progress
         from tidemill.learn.training import train
 
         current = home.project(project.name)
@@ -53,9 +54,7 @@ def _model(project: Project) -> Any:
                 rows,
                 current,
                 on_candidate=lambda candidate: _track_candidate(tracked, candidate, tags),
-                on_progress=lambda step: context.log.info(
-                    f"{step.done} of {step.total} fits: best {step.best_score:.4f} ({step.name})"
-                ),
+                on_progress=lambda step: write_progress(home.home, context.run_id, step),
             )
             info = write_bundle(
                 home.home.models(current.name),

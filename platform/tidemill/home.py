@@ -75,6 +75,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def training_progress(self) -> Path:
+        """How far each training of the last days is or was, one small file a run."""
+        return self.run / "trainings"
+
+    @property
     def worker_socket(self) -> Path:
         """Where the run worker listens. Unix socket paths have about 100 bytes: a deep home gets a short one."""
         path = self.run / "worker.sock"

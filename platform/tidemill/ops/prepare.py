@@ -38,6 +38,7 @@ def dagster_settings(home: Home) -> dict[str, Any]:
     """Dagster's instance settings for `home`."""
     return {
         "telemetry": {"enabled": False},
+        "nux": {"enabled": False},  # a newsletter's form over the page, on a box without internet
         "run_launcher": {
             "module": "resources.launcher",
             "class": "WarmRunLauncher",
