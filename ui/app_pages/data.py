@@ -156,13 +156,13 @@ def preview(project: str, table: TableInfo) -> None:
     # Tidemill's own columns, which begin with an underscore, come last.
     order = sorted(found["columns"], key=lambda name: name.startswith("_"))
     rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
-    page.table(rows, height=420, column_order=order)
+    page.table(rows, tallest=420, column_order=order)
     if table["rows"] > PREVIEW_ROWS:
         st.caption(f"The first {PREVIEW_ROWS} of {words.count(table['rows'])} rows.")
 
 
 def columns(project: str, table: TableInfo) -> None:
-    page.table([profile_row(column) for column in api().profile(project, table["name"])], height=420)
+    page.table([profile_row(column) for column in api().profile(project, table["name"])], tallest=420)
 
 
 def profile_row(column: ColumnProfile) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def contract(project: str, table: TableInfo) -> None:  # noqa: ARG001 - all view
             }
             for column in found["columns"]
         ],
-        height=420,
+        tallest=420,
     )
     st.caption("The contract is in the project's project.yaml; change it there.")
 

@@ -115,7 +115,7 @@ def drift_report(report: dict[str, Any]) -> None:
         st.caption(drift_scope(report, drifted))
     if not columns:
         return
-    page.table([drift.row(column) for column in columns], height=min(38 + 35 * len(columns), 390))
+    page.table([drift.row(column) for column in columns], tallest=390)
     by_name = {drift.name_of(column): column for column in columns}
     chosen = st.selectbox(
         "Column", list(by_name), format_func=lambda name: drift.title_of(by_name[name]), width=page.NARROW

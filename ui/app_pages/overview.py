@@ -87,17 +87,27 @@ def services() -> None:
     """What runs, and the ways to the other screens."""
     checks = api().ready().get("checks") or {}
     page.section("Services")
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        for name, found in each_check(checks):
-            is_well, detail = read_check(found)
-            icon, color = (":material/check_circle:", "green") if is_well else (":material/error:", "red")
-            st.badge(words.plain(name), icon=icon, color=color, help=detail or None)  # type: ignore[arg-type]
-        found_places = places()
-        if found_places.dagster_url:
-            st.link_button(
-                "Dagster", found_places.dagster_url, icon=":material/open_in_new:", type="tertiary"
-            )
-        st.link_button("API", f"{found_places.api_url}/docs", icon=":material/open_in_new:", type="tertiary")
+    with (
+        st.container(border=True),
+        st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"),
+    ):
+        with st.container(horizontal=True, width="content"):
+            for name, found in each_check(checks):
+                is_well, detail = read_check(found)
+                icon, color = (":material/check_circle:", "green") if is_well else (":material/error:", "red")
+                st.badge(words.plain(name), icon=icon, color=color, help=detail or None)  # type: ignore[arg-type]
+        links()
+
+
+def links() -> None:
+    """The ways to the screens of others."""
+    found = places()
+    with st.container(horizontal=True, width="content"):
+        if found.dagster_url:
+            st.link_button("Dagster", found.dagster_url, icon=":material/open_in_new:", type="tertiary")
+        st.link_button(
+            "API reference", f"{found.api_url}/docs", icon=":material/open_in_new:", type="tertiary"
+        )
 
 
 def each_check(checks: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -57,9 +57,12 @@ def answer(found: Prediction, detail: ProjectDetail) -> None:
         left, right = st.columns([2, 3])
         with left:
             st.caption(f"{words.plain(detail['target'] or 'Answer')}, as predicted")
-            st.markdown(f"### {words.literal(words.number(found['label']))}")
-            st.caption(f"Model version {found['model_version']} · {words.when(found['at'])}")
-            st.caption(f"Prediction {found['id']}")
+            with st.container(gap="xxsmall"):
+                st.header(words.literal(words.number(found["label"])), anchor=False)
+                st.caption(
+                    f"Model version {found['model_version']} · {words.when(found['at'])}  \n"
+                    f"Prediction {found['id']}"
+                )
         if found["probabilities"]:
             right.caption("Probability of each class")
             right.altair_chart(charts.probabilities(found["probabilities"]))
@@ -121,7 +124,7 @@ def results(found: list[dict[str, Any]], answers: list[Prediction]) -> None:
             }
             for record, answered in zip(found[:200], answers[:200], strict=True)
         ],
-        height=320,
+        tallest=320,
     )
     st.download_button(
         "Download all answers",
@@ -138,7 +141,7 @@ def recent(detail: ProjectDetail) -> None:
     if not found:
         page.empty("No answer yet", "Answers appear here, whoever asked for them.")
         return
-    page.table([answer_row(event) for event in found], height=360)
+    page.table([answer_row(event) for event in found], tallest=360)
     st.caption(f"The newest {len(found)}.")
     page.section("Tell the truth about one")
     truth(detail, found)

@@ -9,6 +9,7 @@ import altair as alt
 import pandas as pd
 
 HEIGHT = 280
+WIDE_LABELS = 100  # letters in all, beyond which the names of bins stand aslant
 MAIN, SECOND, FAINT = "#0f766e", "#d97706", "#94a3b8"
 
 
@@ -167,12 +168,13 @@ def two_shares(bins: Sequence[str], reference: Sequence[float], current: Sequenc
         for kind, shares in (("Reference", reference), ("Current", current))
         for name, share in zip(bins, shares, strict=False)
     ]
+    angle = 0 if sum(len(str(name)) for name in bins) < WIDE_LABELS else -35
     chart = (
         alt.Chart(pd.DataFrame(rows))
         .mark_bar()
         .encode(
             x=alt.X(
-                "bin:N", title=None, sort=list(dict.fromkeys(map(str, bins))), axis=alt.Axis(labelAngle=-35)
+                "bin:N", title=None, sort=list(dict.fromkeys(map(str, bins))), axis=alt.Axis(labelAngle=angle)
             ),
             xOffset=alt.XOffset("rows:N", sort=["Reference", "Current"]),
             y=alt.Y("share:Q", title="Share of rows", axis=alt.Axis(format="%")),

@@ -12,6 +12,7 @@ import streamlit as st
 from tidemill.client import ApiError, ProjectSummary, Unreachable
 from ui.components import words
 
+ROW_HEIGHT = 35  # pixels, Streamlit's own
 NARROW = 360  # pixels; a selector of one thing need not fill the page
 
 _PROJECT = "chosen_project"
@@ -100,7 +101,9 @@ def explained() -> Iterator[None]:
 def problem(error: ApiError) -> None:
     """What was wrong, with which object, what to do."""
     icon = ":material/cloud_off:" if isinstance(error, Unreachable) else ":material/error:"
-    parts = [f"**{words.literal(error.title)}**", words.literal(error.detail), error.remedy]
+    # A remedy may name a command between backticks.
+    remedy = words.literal(error.remedy, keep="`")
+    parts = [f"**{words.literal(error.title)}**", words.literal(error.detail), remedy]
     st.error("\n\n".join(part for part in parts if part), icon=icon)
     faults = error.problem.get("faults")
     if isinstance(faults, list) and faults and all(isinstance(fault, dict) for fault in faults):
@@ -126,8 +129,8 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
         place.metric(label, value, border=True)
 
 
-def table(rows: Sequence[dict[str, Any]], *, height: int | None = None, **options: Any) -> Any:
-    """Rows as a table without the running number; datetimes in short form."""
+def table(rows: Sequence[dict[str, Any]], *, tallest: int = 0, **options: Any) -> Any:
+    """Rows as a table without the running number; datetimes in short form; it scrolls beyond `tallest` pixels."""
     frame = pd.DataFrame(list(rows))
     moments = {
         str(name): st.column_config.DatetimeColumn(str(name), format="D MMM YYYY, HH:mm")
@@ -139,7 +142,7 @@ def table(rows: Sequence[dict[str, Any]], *, height: int | None = None, **option
         frame,
         hide_index=True,
         width="stretch",
-        height=height or "auto",
+        height=tallest if tallest and (len(rows) + 1) * ROW_HEIGHT > tallest else "auto",
         column_config=config,
         placeholder="",
         **options,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -174,12 +175,13 @@ def typed(cell: str, kind: str) -> Any:
         return None
     if kind in ("integer", "float"):
         try:
-            return int(text) if kind == "integer" else float(text)
+            found = int(text) if kind == "integer" else float(text)
         except ValueError:
             return cell
+        return found if math.isfinite(found) else cell  # JSON has no infinity and no NaN
     if kind == "boolean":
-        found = _truth_value(text)
-        return cell if found is None else found
+        truth = _truth_value(text)
+        return cell if truth is None else truth
     return cell
 
 

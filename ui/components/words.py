@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 NOTHING = "–"
+MARKDOWN_SIGNS = frozenset("\\`*_[]#$:~<>|")
 
 TASKS = {
     "binary": "Binary classification",
@@ -141,11 +142,9 @@ def size(found: int | None) -> str:
     return f"{found / 1000:.1f} kB" if found < 1_000_000 else f"{found / 1_000_000:.1f} MB"
 
 
-def literal(text: str) -> str:
-    """Text that must not be read as Markdown or as an icon's name."""
-    for sign in "\\`*_[]#$:~<>|":
-        text = text.replace(sign, "\\" + sign)
-    return text
+def literal(text: str, keep: str = "") -> str:
+    """Text that must not be read as Markdown or as an icon's name, but for the signs to `keep`."""
+    return "".join(f"\\{sign}" if sign in MARKDOWN_SIGNS and sign not in keep else sign for sign in text)
 
 
 def _zone() -> tzinfo | None:
