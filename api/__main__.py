@@ -27,6 +27,12 @@ def main() -> int:
     except TidemillError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(
+            f"The home cannot be used: {error}\nWhat to do: check the folder and its permissions.",
+            file=sys.stderr,
+        )
+        return 2
     port = settings.api_port or DEFAULT_PORT
     print(f"Tidemill's API listens on http://{settings.host}:{port}", flush=True)
     config = uvicorn.Config(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.background import BackgroundTask
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from api.answers import answer
 from api.auth import Actor, require_key
@@ -17,7 +17,7 @@ from api.body import pieces
 from api.context import Context, Ctx, KnownName, KnownProject
 from api.landing import Landing, patterns_of, safe_name, shown_name
 from api.multipart import FormFile
-from api.schema_out import FILES, ONE_FILE, ok
+from api.schema_out import FILES, ONE_FILE, ok, problems
 from tidemill.errors import InvalidInput, NotFound, TidemillError
 from tidemill.ops.runs import TAG_ACTOR
 from tidemill.project import Project
@@ -83,8 +83,11 @@ def get_file(project: KnownName, file: str, context: Ctx) -> Response:
 @router.get(
     "/{file}/rejects",
     summary="Rejected rows of a file",
-    response_class=PlainTextResponse,
-    responses={200: {"content": {"text/csv": {"example": "line,column,value,reason\n"}}}},
+    response_class=Response,
+    responses={
+        200: {"content": {"text/csv": {"example": "line,column,value,reason\n2,weight,x,not a number\n"}}},
+        **problems(401, 404, 422),
+    },
 )
 def get_rejects(project: KnownName, file: str, context: Ctx) -> Response:
     """The rows that were not taken, as CSV: line, column, value, reason. Only a head when all were taken."""

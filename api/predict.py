@@ -55,14 +55,12 @@ _SEEN = {"label": "malignant", "observed_at": "2026-05-02T09:00:00Z"}
     ),
     responses=ok(PREDICTED, 413, 507),
 )
-async def predict(
-    request: Request, project: KnownName, context: Ctx, actor: Actor, request_id: RequestId
-) -> Response:
+async def predict(request: Request, project: KnownName, context: Ctx, request_id: RequestId) -> Response:
     """One record, or many. An answer is in the log before it is sent; of many records all are answered, or none."""
     document = await read_json(request, context.settings.max_body_bytes)
     records, is_many = records_of(document, context.settings.max_records)
     predicted = await anyio.to_thread.run_sync(
-        lambda: _predicted(context, project, records, request_id, actor), limiter=context.predicting
+        lambda: _predicted(context, project, records, request_id), limiter=context.predicting
     )
     return answer({"predictions": predicted} if is_many else predicted[0])
 
@@ -124,10 +122,8 @@ def records_of(document: Any, limit: int) -> tuple[list[Any], bool]:
     return records, True
 
 
-def _predicted(
-    context: Context, project: str, records: list[Any], request_id: str, actor: str
-) -> list[dict[str, Any]]:
-    answers = context.service(project).predict(records, request_id, actor)
+def _predicted(context: Context, project: str, records: list[Any], request_id: str) -> list[dict[str, Any]]:
+    answers = context.service(project).predict(records, request_id)
     for one in answers[:1]:
         context.metrics.predictions.labels(project, str(one.model_version)).inc(len(answers))
     return [one.__dict__ for one in answers]

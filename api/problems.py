@@ -83,7 +83,7 @@ def from_error(request: Request, error: TidemillError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="tidemill"'
     if error.retryable:
         headers["Retry-After"] = str(RETRY_AFTER)
-    if error.status >= 500:
+    if error.status >= 500 and error.status != 503:  # not being ready is a state, not an incident
         logger.warning("%s %s: %s", request.method, request.url.path, " ".join(str(error).splitlines()))
     return problem(
         request,

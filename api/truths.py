@@ -135,7 +135,7 @@ def _known(con: duckdb.DuckDBPyConnection, view: str, column: str, wanted: set[A
     if not wanted:
         return set()
     rows = con.execute(
-        f"SELECT DISTINCT {column} FROM {view.name} WHERE list_contains($wanted, {column})",
+        f"SELECT DISTINCT {column} FROM {view} WHERE list_contains($wanted, {column})",
         {"wanted": list(wanted)},
     ).fetchall()
     return {row[0] for row in rows}

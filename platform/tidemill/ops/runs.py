@@ -197,9 +197,16 @@ class DagsterRunClient(RunClient):
     answer to a launch must not become two runs.
     """
 
-    def __init__(self, url: str | Callable[[], str | None], *, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str | Callable[[], str | None],
+        *,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self._find_url: Callable[[], str | None] = (lambda: url) if isinstance(url, str) else url
         self._timeout = timeout
+        self._transport = transport
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
 
@@ -266,7 +273,9 @@ class DagsterRunClient(RunClient):
         with self._lock:
             if self._http is None:
                 # No proxy from the environment: the server is on this machine.
-                self._http = httpx.Client(timeout=self._timeout, trust_env=False)
+                self._http = httpx.Client(
+                    timeout=self._timeout, trust_env=False, transport=self._transport
+                )
             return self._http
 
     def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:

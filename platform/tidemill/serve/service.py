@@ -97,7 +97,7 @@ class PredictionService:
         self._check_lock = threading.Lock()
         self._load_lock = threading.Lock()
 
-    def predict(self, records: Sequence[Any], request_id: str, actor: str) -> list[Prediction]:
+    def predict(self, records: Sequence[Any], request_id: str) -> list[Prediction]:
         """Check, score and log `records`; answers exist only for what is in the log.
 
         Raises InvalidInput (with every fault), NotReady when no model is live, StorageFull when the log takes no
@@ -122,7 +122,7 @@ class PredictionService:
         ]
         latency = round((time.perf_counter() - started) * 1000, 3)
         events = [
-            self._event(record, answer, request_id, actor, latency)
+            self._event(record, answer, request_id, latency)
             for record, answer in zip(checked, answers, strict=True)
         ]
         before_write = time.perf_counter()
@@ -203,7 +203,7 @@ class PredictionService:
             kept = f"; model {live.scorer.version} still answers" if live else ""
             return "failed", f"model {wanted.champion}: {self._failure[1].title}{kept}"
         if live is None or live.revision != wanted.revision:
-            return "loading model", f"model {wanted.champion}"
+            return "loading model", str(wanted.champion)
         return "ready", f"model {live.scorer.version}"
 
     def _follow(self) -> None:
@@ -282,7 +282,7 @@ class PredictionService:
         return live.policies_mark != self._policies_mark()
 
     def _event(
-        self, record: CheckedRecord, answer: Prediction, request_id: str, actor: str, latency_ms: float
+        self, record: CheckedRecord, answer: Prediction, request_id: str, latency_ms: float
     ) -> dict[str, Any]:
         return {
             "id": answer.id,
@@ -291,7 +291,6 @@ class PredictionService:
             "model_version": answer.model_version,
             "role": "champion",
             "request_id": request_id,
-            "actor": actor,
             "entity_id": record.entity_id,
             "input": record.input,
             "label": answer.label,
