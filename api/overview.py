@@ -29,14 +29,27 @@ def get_project(name: KnownName, context: Ctx) -> Response:
     return answer(detail(context, name))
 
 
+NOTHING = {
+    "rows": None,
+    "dataset_version": None,
+    "models": 0,
+    "champion": None,
+    "predictions": 0,
+    "truths": 0,
+    "open_alerts": 0,
+}
+
+
 def summary(context: Context, name: str) -> dict[str, Any]:
-    """How a project stands. A project.yaml that cannot be read is a `problem`, not an error: the rest is shown."""
+    """How a project stands. What cannot be read is a `problem`, not an error: the rest and the others are shown."""
+    project: Project | None = None
+    problem: str | None = None
+    counts: dict[str, Any] = dict(NOTHING)
     try:
-        project: Project | None = context.project(name)
-        problem = None
+        counts |= _counts(context, name)
+        project = context.project(name)
     except TidemillError as error:
-        project, problem = None, str(error)
-    counts = _counts(context, name)
+        problem = str(error)
     return {
         "name": name,
         "title": project.display_name if project else name,
@@ -90,7 +103,7 @@ def _counts(context: Context, name: str) -> dict[str, Any]:
 def next_step(name: str, counts: dict[str, Any], problem: str | None, inbox: str) -> dict[str, str]:
     """The one thing to do next, in a person's words."""
     if problem is not None:
-        return _step("upload", f"Mend projects/{name}/project.yaml as said above, then send data.")
+        return _step("upload", f"Mend what is said above (projects/{name}/project.yaml or the store) first.")
     if counts["rows"] is None:
         return _step(
             "upload",

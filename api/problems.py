@@ -14,10 +14,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from tidemill.errors import TidemillError
+from tidemill.errors import NotReady, TidemillError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 2
@@ -74,6 +75,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(TidemillError, _ours)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OperationalError, _database)
 
 
 def from_error(request: Request, error: TidemillError) -> Response:
@@ -123,6 +125,16 @@ async def _parameters(request: Request, error: Exception) -> Response:
         remedy="/docs says what each parameter may be.",
         extra={"faults": faults},
     )
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    logger.warning("%s %s: the control database: %s", request.method, request.url.path, type(error).__name__)
+    away = NotReady(
+        "The control database does not answer",
+        detail="it is away, or another process has held it for too long",
+        remedy="Try again in a moment. If it stays so, `tidemill doctor` may name the cause.",
+    )
+    return from_error(request, away)
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -85,3 +85,12 @@ def test_alerts_are_shown_and_acknowledged(app: FastAPI, client: Client) -> None
     assert len(client.alerts("pets")) == 1
     with pytest.raises(ApiError, match="There is no"):
         client.acknowledge("pets", 999)
+
+
+def test_a_store_that_cannot_be_read_is_its_projects_problem_only(client: Client, home: Home) -> None:
+    pointer = home.tables("pets") / "raw" / "current.json"
+    pointer.parent.mkdir(parents=True)
+    pointer.write_text("{")
+    (found,) = client.projects()
+    assert found["problem"] is not None
+    assert "pointer of table raw" in found["problem"]

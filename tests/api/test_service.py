@@ -45,6 +45,9 @@ def test_a_database_that_is_away_is_not_ready(app: FastAPI, http: httpx.Client, 
     answer = http.get("/readyz")
     assert answer.status_code == 503
     assert "does not answer" in answer.json()["checks"]["database"]
+    app.state.context.keys._read_at = float("-inf")
+    refused = http.get("/v1/projects")
+    assert (refused.status_code, refused.json()["title"]) == (503, "The control database does not answer")
 
 
 def test_metrics_name_routes_not_paths(http: httpx.Client) -> None:
