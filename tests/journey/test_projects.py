@@ -1,11 +1,12 @@
 """More projects, each by `tidemill init` alone: its assets appear in Dagster and can be materialised there."""
 
+import csv
 from pathlib import Path
 
 import pytest
 
 from tidemill.client import Client
-from tidemill.data.samples import write_diabetes, write_wine
+from tidemill.data.samples import breast_cancer_holdout, write_diabetes, write_wine
 
 from .conftest import Box, until
 
@@ -64,14 +65,17 @@ def test_init_alone_adds_a_project(
     assert client.drift(name) is not None or client.project(name)["predictions"] == 0
 
 
-def test_a_file_dropped_into_the_inbox_is_taken_by_itself(box: Box, client: Client, tmp_path: Path) -> None:
-    from tidemill.data.samples import write_breast_cancer
-
-    lines = write_breast_cancer(tmp_path)[0].read_text().splitlines()
-    renamed = [lines[0], *(f"dropped-{line}" for line in lines[1:31])]
+def test_a_file_dropped_into_the_inbox_is_taken_by_itself(box: Box, client: Client) -> None:
+    # New patients: rows that are there already, under other names, would rightly be called leakage.
+    patients = [{**record, "diagnosis": truth} for record, truth in breast_cancer_holdout(30)]
     inbox = box.home.inbox("breast_cancer")
     aside = inbox / ".dropped.csv"
-    aside.write_text("\n".join(renamed) + "\n")
+    with aside.open("w", newline="") as handle:
+        rows = csv.DictWriter(
+            handle, [column["name"] for column in client.project("breast_cancer")["columns"]]
+        )
+        rows.writeheader()
+        rows.writerows(patients)
     aside.rename(inbox / "dropped.csv")
 
     def taken() -> dict | None:
