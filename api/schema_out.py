@@ -206,8 +206,10 @@ LAUNCHED: Out = (
     client.Launched,
     {"id": RUN, "status": "queued", "url": f"{PATH}/trainings/{RUN}", "dagster_url": None},
 )
-TRAININGS: Out = (TrainingList, {"trainings": [{**RUN_EXAMPLE, "model_version": None}]})
-TRAINING: Out = (client.TrainingInfo, {**RUN_EXAMPLE, "model_version": None})
+SEARCH = {"done": 18, "total": 54, "best_score": 0.994, "name": "random_forest"}
+TRAINING_EXAMPLE = {**RUN_EXAMPLE, "model_version": None, "progress": SEARCH}
+TRAININGS: Out = (TrainingList, {"trainings": [TRAINING_EXAMPLE]})
+TRAINING: Out = (client.TrainingInfo, TRAINING_EXAMPLE)
 RUNS: Out = (RunList, {"runs": [RUN_EXAMPLE]})
 ONE_RUN: Out = (client.RunInfo, RUN_EXAMPLE)
 MODELS: Out = (client.Models, {"models": [MODEL], "champion": 1})

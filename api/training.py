@@ -14,6 +14,8 @@ from api.context import Context, Ctx, KnownName, KnownProject
 from api.schema_out import LAUNCHED, ONE_RUN, RUNS, TRAINING, TRAININGS, ok
 from api.schemas import TrainingCreate, body_schema
 from tidemill.errors import NotFound
+from tidemill.learn.bundle import BundleInfo, list_bundles
+from tidemill.learn.progress import read_progress
 from tidemill.ops.runs import TAG_ACTOR, TAG_REASON, Run
 
 router = APIRouter(
@@ -44,16 +46,16 @@ def start_training(
 @router.get("/trainings", summary="Trainings", responses=ok(TRAININGS))
 def list_trainings(project: KnownName, context: Ctx, limit: Limit = 20) -> Response:
     """The newest trainings, newest first."""
-    versions = _versions_by_run(context, project)
+    models = _models_by_run(context, project)
     runs = context.runs.list(project, "training", limit)
-    return answer({"trainings": [_training(context, run, versions) for run in runs]})
+    return answer({"trainings": [_training(context, run, models.get(run.id)) for run in runs]})
 
 
 @router.get("/trainings/{run}", summary="One training", responses=ok(TRAINING))
 def get_training(project: KnownName, run: str, context: Ctx) -> Response:
     """One training with its steps, and the model it made once there is one."""
     found = require_run(context, project, run)
-    return answer(_training(context, found, _versions_by_run(context, project)))
+    return answer(_training(context, found, _models_by_run(context, project).get(run)))
 
 
 @router.get("/runs", summary="Runs of every job", responses=ok(RUNS))
@@ -95,15 +97,20 @@ def require_run(context: Context, project: str, run_id: str) -> Run:
     return run
 
 
-def _training(context: Context, run: Run, versions: dict[str, int]) -> dict[str, Any]:
-    return _shown(context, run, "trainings") | {"model_version": versions.get(run.id)}
+def _training(context: Context, run: Run, model: BundleInfo | None) -> dict[str, Any]:
+    shown = _shown(context, run, "trainings")
+    if run.status == "failed" and model and model.gate and not model.gate["passed"]:
+        reasons = "; ".join(model.gate["reasons"])
+        shown["error"] = f"Model {model.version} was made and not deployed. {reasons}"
+    return shown | {
+        "model_version": model.version if model else None,
+        "progress": read_progress(context.home, run.id),
+    }
 
 
-def _versions_by_run(context: Context, project: str) -> dict[str, int]:
-    from tidemill.learn.bundle import list_bundles
-
+def _models_by_run(context: Context, project: str) -> dict[str, BundleInfo]:
     bundles = list_bundles(context.home.models(project))
-    return {str(bundle.provenance.get("run_id")): bundle.version for bundle in bundles}
+    return {str(bundle.provenance.get("run_id")): bundle for bundle in bundles}
 
 
 def _shown(context: Context, run: Run, kind: str) -> dict[str, Any]:

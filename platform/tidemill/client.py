@@ -201,10 +201,20 @@ class RunInfo(TypedDict):
     dagster_url: str | None
 
 
+class TrainingProgress(TypedDict):
+    """`done` of `total` fits; `best_score` is the best cross-validated metric so far, `name` what is at work."""
+
+    done: int
+    total: int
+    best_score: float
+    name: str
+
+
 class TrainingInfo(RunInfo):
-    """`model_version` is the model that the run made, once there is one."""
+    """`model_version` is the model that the run made, once there is one; `progress` is of the search."""
 
     model_version: int | None
+    progress: TrainingProgress | None
 
 
 class Launched(TypedDict):

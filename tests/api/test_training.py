@@ -3,7 +3,11 @@ from typing import Any
 import pytest
 
 from tidemill.client import ApiError, Client, TrainingInfo
+from tidemill.home import Home
+from tidemill.learn.progress import write_progress
+from tidemill.learn.training import Progress
 from tidemill.ops.runs import Step
+from tidemill.store.durable import replace_json
 
 AT = "2026-04-30T14:05:01.000+00:00"
 
@@ -61,3 +65,26 @@ def test_dagster_away(client: Client, runs: Any) -> None:
     with pytest.raises(ApiError, match="Dagster does not answer") as caught:
         client.start_training("pets")
     assert caught.value.status == 503
+
+
+def test_progress_of_the_search_is_told(client: Client, home: Home) -> None:
+    started = client.start_training("pets")
+    assert client.training("pets", started["id"])["progress"] is None
+    write_progress(home, started["id"], Progress(18, 54, 0.97, "linear"))
+    found = client.training("pets", started["id"])["progress"]
+    assert found == {"done": 18, "total": 54, "best_score": 0.97, "name": "linear"}
+
+
+@pytest.mark.usefixtures("models")
+def test_a_model_the_gate_refused_says_which_gate(client: Client, home: Home, runs: Any) -> None:
+    refused = {
+        "passed": False,
+        "reasons": ["minimum roc_auc: 0.71 found, at least 0.90 needed"],
+        "checks": [],
+    }
+    replace_json(home.models("pets") / "1" / "gate.json", refused)
+    started = client.start_training("pets")
+    runs.move(started["id"], status="failed", error="1 blocking asset check failed")
+    told = client.training("pets", started["id"])["error"] or ""
+    assert "Model 1 was made and not deployed" in told
+    assert "at least 0.90 needed" in told

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidemill.client import Client, RunInfo, TrainingInfo
+from tidemill.client import Client, TrainingInfo
 from tidemill.console import colour, duration, size
 from tidemill.errors import TidemillError
 from tidemill.home import Home
@@ -172,10 +172,14 @@ def _train(client: Client, teller: Teller, numbers: Numbers) -> TrainingInfo:
         began = time.time()
         started = client.start_training(PROJECT, reason="demo")
 
-        def show(run: RunInfo) -> None:
-            active = [one["name"] for one in run["steps"] if one["status"] == "running"]
-            ended = [one["name"] for one in run["steps"] if one["status"] == "succeeded"]
-            step.progress(" -> ".join(_short(name) for name in [*ended, *active]))
+        def show(run: TrainingInfo) -> None:
+            active = [_short(one["name"]) for one in run["steps"] if one["status"] == "running"]
+            search = run["progress"]
+            if active == ["model"] and search:
+                best = f"{search['done']} of {search['total']} fits, best {search['best_score']:.3f}"
+                step.progress(f"model: {best} ({search['name']})")
+            elif active:
+                step.progress(", ".join(active))
 
         training = client.wait_training(PROJECT, started["id"], timeout=600.0, on_progress=show)
         if training["status"] != "succeeded":
