@@ -77,6 +77,7 @@ def _prepare_here(home: Home) -> Prepared:
     from tidemill.ops.ports import check_host
     from tidemill.ops.prepare import prepare_home
     from tidemill.settings import load_settings
+    from tidemill.store.state import open_state
 
     settings = load_settings()
     host = check_host(settings.host)
@@ -87,7 +88,7 @@ def _prepare_here(home: Home) -> Prepared:
         "dagster": settings.dagster_port,
         "code": settings.code_port,
     }
-    return Prepared(host=host, ports=ports, owner_key=ensure_owner_key(home))
+    return Prepared(host=host, ports=ports, owner_key=ensure_owner_key(home, open_state(home, settings.database_url)))
 
 
 if __name__ == "__main__":
