@@ -134,9 +134,10 @@ def sql(options: argparse.Namespace, home: Home) -> int:
 def key(options: argparse.Namespace, home: Home) -> int:
     from tidemill.ops import keys
     from tidemill.ops.show import keys_text
+    from tidemill.settings import load_settings
     from tidemill.store.state import open_state
 
-    state = open_state(home.ensure())
+    state = open_state(home.ensure(), load_settings().database_url)
     if options.action == "list":
         print(keys_text(keys.list_keys(state)))
         return 0

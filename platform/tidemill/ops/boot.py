@@ -88,7 +88,9 @@ def _prepare_here(home: Home) -> Prepared:
         "dagster": settings.dagster_port,
         "code": settings.code_port,
     }
-    return Prepared(host=host, ports=ports, owner_key=ensure_owner_key(home, open_state(home, settings.database_url)))
+    return Prepared(
+        host=host, ports=ports, owner_key=ensure_owner_key(home, open_state(home, settings.database_url))
+    )
 
 
 if __name__ == "__main__":
