@@ -139,14 +139,14 @@ def _check_header(source: SourceFile) -> None:
     odd = [
         column
         for column in source.columns
-        if len(column) > MAX_NAME or column.startswith("_") or not column.isprintable()
+        if len(column) > MAX_NAME or column.startswith(("_", '"')) or not column.isprintable()
     ]
     if odd:
         raise InvalidInput(
             "A column's name cannot be used",
             detail=f"{name}: {', '.join(repr(column[:60]) for column in odd[:5])}",
-            remedy=f"Names have at most {MAX_NAME} printable characters on one line and do not begin with an "
-            "underscore, which marks Tidemill's own columns.",
+            remedy=f"Names have at most {MAX_NAME} printable characters on one line and begin neither with a "
+            "quote nor with an underscore, which marks Tidemill's own columns.",
         )
     _check_doubles(source)
     if all(_is_number(column) for column in source.columns):
@@ -161,14 +161,15 @@ def _check_doubles(source: SourceFile) -> None:
     # SQL does not tell Age from age: names must differ in more than their case.
     seen: dict[str, str] = {}
     for column in source.columns:
-        other = seen.setdefault(column.casefold(), column)
-        if other is not column:
+        other = seen.get(column.casefold())
+        if other is not None:
             same = "is there twice" if other == column else f"and {other!r} differ only in case"
             raise InvalidInput(
                 "Two columns have the same name",
                 detail=f"{source.name}: column {column!r} {same}",
                 remedy="Rename one of them in the file.",
             )
+        seen[column.casefold()] = column
 
 
 def _is_number(text: str) -> bool:

@@ -19,6 +19,8 @@ from tidemill.home import Home
 
 metadata = sa.MetaData()
 
+READ_ONLY = "tidemill_read_only"
+
 files = sa.Table(
     "files",
     metadata,
@@ -117,8 +119,9 @@ class State:
 
     def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         """The rows of a query as dictionaries."""
-        # Autocommit: a lone SELECT needs no transaction, and must not take the write lock of BEGIN IMMEDIATE.
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # A lone SELECT needs no transaction, and must neither take nor wait for the lock of BEGIN IMMEDIATE.
+        # SQLAlchemy announces a transaction even for its AUTOCOMMIT level, so the listener is told by an option.
+        with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
@@ -143,5 +146,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_immediately(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get(READ_ONLY):
+        return
     # A transaction that reads and then writes must not find at its end that another one got in between.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

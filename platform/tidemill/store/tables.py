@@ -86,7 +86,7 @@ class TableVersion:
                 detail=str(error),
                 remedy=f"Restore {self.folder} from a backup, or publish the table again from its source.",
             ) from error
-        return pa.concat_tables(pieces, promote_options="permissive")
+        return pa.concat_tables(pieces, promote_options="permissive") if pieces else pa.table({})
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """`to_arrow` as a DataFrame with a plain range index."""
