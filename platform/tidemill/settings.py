@@ -60,7 +60,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         faults = [
-            f"{PREFIX}{'.'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            f"{PREFIX}{'.'.join(str(part) for part in fault['loc']).upper()}: "
+            + ("there is no such setting" if fault["type"] == "extra_forbidden" else fault["msg"])
             for fault in error.errors(include_input=False, include_url=False)
         ]
         raise InvalidInput(

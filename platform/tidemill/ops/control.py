@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tidemill.errors import NotReady, TidemillError
@@ -118,7 +119,7 @@ def _wait_healthy(
         if not supervisor.alive() or (started and started[0].poll() is not None):
             if (other := running_state(home)) is not None and other.supervisor != supervisor:
                 return _wait_healthy(home, other.supervisor, None, say, timeout)  # somebody was quicker
-            detail = "\n".join(tail(log, 12)) if started else ""
+            detail = _said_since(log, started[1]) if started else ""
             raise TidemillError(
                 "Tidemill did not start", detail=detail, remedy=f"Mend what {log} says, then try again."
             )
@@ -128,6 +129,13 @@ def _wait_healthy(
 
 def _gives_no_hope(record: ServiceRecord) -> bool:
     return record.state in ("backoff", "failing") and record.restarts >= _HOPELESS
+
+
+def _said_since(log: Path, offset: int) -> str:
+    """The last lines of this start, without those of earlier ones."""
+    with log.open("rb") as handle:
+        handle.seek(min(offset, log.stat().st_size))
+        return "\n".join(handle.read().decode(errors="replace").splitlines()[-12:])
 
 
 def _not_healthy(home: Home, state: State | None) -> NotReady:

@@ -78,7 +78,9 @@ def revoke_key(state: State, name: str) -> None:
 
     if _row(state, name) is None:
         raise NotFound(
-            "There is no such key", detail=repr(name), remedy="`list_keys` names the keys there are."
+            "There is no such key",
+            detail=repr(name),
+            remedy="`./tidemill key list` names the keys there are.",
         )
     with state.begin() as connection:
         connection.execute(
