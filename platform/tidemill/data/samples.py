@@ -7,6 +7,9 @@ target. Nothing here is read by the product itself.
 
 from __future__ import annotations
 
+import io
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ def write_breast_cancer(folder: Path) -> list[Path]:
     half = len(patients) // 2
     csv, excel = folder / "hospital_a.csv", folder / "hospital_b.xlsx"
     patients.iloc[:half].to_csv(csv, index=False)
-    patients.iloc[half:].to_excel(excel, index=False, sheet_name="Patients")
+    _write_excel(patients.iloc[half:], excel)
     return [csv, excel]
 
 
@@ -84,6 +87,20 @@ def _write(frame: pd.DataFrame, file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     frame.to_csv(file, index=False)
     return file
+
+
+def _write_excel(frame: pd.DataFrame, file: Path) -> None:
+    """Write a workbook whose bytes are the same every time: a file sent twice must be known again."""
+    fresh = io.BytesIO()
+    frame.to_excel(fresh, index=False, sheet_name="Patients", engine="openpyxl")
+    with zipfile.ZipFile(fresh) as source, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "docProps/core.xml":
+                content = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2024-09-01T00:00:00Z", content)
+            entry = zipfile.ZipInfo(name)  # without a time given it is that of 1980
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            target.writestr(entry, content)
 
 
 def _patients() -> pd.DataFrame:
