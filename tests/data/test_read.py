@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidemill.data import delimited
-from tidemill.data.read import Row, open_source
+from tidemill.data.read import open_source
+from tidemill.data.source import Row
 from tidemill.data.workbook import text_of
 from tidemill.errors import InvalidInput
 

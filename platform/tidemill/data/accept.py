@@ -29,7 +29,7 @@ from tidemill.data.casting import (
     quoted,
     typed,
 )
-from tidemill.data.read import SourceFile
+from tidemill.data.source import SourceFile
 from tidemill.data.staging import Chunk, chunks
 from tidemill.errors import ContractViolation, Corrupt
 from tidemill.project import Project

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from tidemill.data.read import Fault, Place, Row, SourceFile, empty_file
+from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.errors import Corrupt, InvalidInput
 
 PIECE = 1 << 20

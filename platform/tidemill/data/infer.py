@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from tidemill.data.read import SourceFile, open_source
+from tidemill.data.read import open_source
+from tidemill.data.source import SourceFile
 from tidemill.data.survey import ColumnSurvey, Survey, survey
 from tidemill.errors import InvalidInput
 from tidemill.home import check_project_name

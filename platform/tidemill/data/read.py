@@ -1,67 +1,21 @@
 """Opening a source file: CSV or a workbook becomes one stream of (line, cells as text).
 
-Here belong the choice of reader by suffix, the checks of the header, and the shape that both readers give. How
-a CSV is taken apart is `data/delimited.py`, a workbook `data/workbook.py`; what a cell means is
+Here belong the choice of reader by suffix and the checks of the header. How a CSV is taken apart is
+`data/delimited.py`, a workbook `data/workbook.py`; what both give is `data/source.py`, what a cell means
 `data/casting.py`. Every row of a file appears in the stream once: as cells, or as a fault with its reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from tidemill.data.source import Place, SourceFile, empty_file
 from tidemill.errors import InvalidInput
 
 DELIMITED = frozenset({".csv", ".tsv", ".txt", ".tab"})
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"})
 MAX_COLUMNS = 5_000
 MAX_NAME = 200
-
-
-class Fault(NamedTuple):
-    """Why a row cannot be read: `column` is "" when the row as a whole is at fault."""
-
-    column: str
-    value: str
-    reason: str
-
-
-class Row(NamedTuple):
-    """One row of a file: `line` is where it starts, counted from 1. With a fault, `cells` is empty.
-
-    An empty cell is None; any other cell is its text, as written in a CSV, or as `data/workbook.py` says.
-    """
-
-    line: int
-    cells: list[str | None]
-    fault: Fault | None = None
-
-
-class Place(NamedTuple):
-    """Where a file lies, and what people call it."""
-
-    path: Path
-    name: str
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """An open source file. `rows` streams it once; each row has as many cells as there are columns.
-
-    `name` is what people call the file, `decimal` the mark in its numbers, `.` or `,`. `encoding` and
-    `delimiter` are those of a CSV, `sheet` that of a workbook.
-    """
-
-    name: str
-    columns: list[str]
-    format: str
-    rows: Iterator[Row]
-    encoding: str | None = None
-    delimiter: str | None = None
-    sheet: str | None = None
-    decimal: str = "."
 
 
 def open_source(path: Path, *, sheet: str | None = None, name: str | None = None) -> SourceFile:
@@ -108,14 +62,6 @@ def _check_readable(place: Place) -> None:
         ) from error
     if empty:
         raise empty_file(place.name)
-
-
-def empty_file(name: str) -> InvalidInput:
-    return InvalidInput(
-        "The file is empty",
-        detail=f"{name} holds no header and no rows",
-        remedy="Send a file whose first line names the columns.",
-    )
 
 
 def _check_header(source: SourceFile) -> None:

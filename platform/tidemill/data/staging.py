@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
-from tidemill.data.read import Row, SourceFile
+from tidemill.data.source import Row, SourceFile
 from tidemill.settings import load_settings
 
 CHUNK_ROWS = 20_000

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from tidemill.data.casting import cleaned, quoted, typed
-from tidemill.data.read import SourceFile
+from tidemill.data.source import SourceFile
 from tidemill.data.staging import chunks, workbench
 from tidemill.project import Column, ColumnType
 

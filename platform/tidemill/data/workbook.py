@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
 
-from tidemill.data.read import Fault, Place, Row, SourceFile, empty_file
+from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.errors import InvalidInput, TooLarge
 
 # The reader holds a whole sheet in memory; a small archive can unpack to far more than any real table.

@@ -273,9 +273,7 @@ class DagsterRunClient(RunClient):
         with self._lock:
             if self._http is None:
                 # No proxy from the environment: the server is on this machine.
-                self._http = httpx.Client(
-                    timeout=self._timeout, trust_env=False, transport=self._transport
-                )
+                self._http = httpx.Client(timeout=self._timeout, trust_env=False, transport=self._transport)
             return self._http
 
     def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:

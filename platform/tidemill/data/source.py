@@ -1,0 +1,66 @@
+"""What an open source file is: a stream of rows, each as cells or as a fault, whatever the format.
+
+The shapes that both readers give. Choosing a reader is `data/read.py`; the readers are `data/delimited.py` and
+`data/workbook.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tidemill.errors import InvalidInput
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be read: `column` is "" when the row as a whole is at fault."""
+
+    column: str
+    value: str
+    reason: str
+
+
+class Row(NamedTuple):
+    """One row of a file: `line` is where it starts, counted from 1. With a fault, `cells` is empty.
+
+    An empty cell is None; any other cell is its text, as written in a CSV, or as `data/workbook.py` says.
+    """
+
+    line: int
+    cells: list[str | None]
+    fault: Fault | None = None
+
+
+class Place(NamedTuple):
+    """Where a file lies, and what people call it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """An open source file. `rows` streams it once; each row has as many cells as there are columns.
+
+    `name` is what people call the file, `decimal` the mark in its numbers, `.` or `,`. `encoding` and
+    `delimiter` are those of a CSV, `sheet` that of a workbook.
+    """
+
+    name: str
+    columns: list[str]
+    format: str
+    rows: Iterator[Row]
+    encoding: str | None = None
+    delimiter: str | None = None
+    sheet: str | None = None
+    decimal: str = "."
+
+
+def empty_file(name: str) -> InvalidInput:
+    return InvalidInput(
+        "The file is empty",
+        detail=f"{name} holds no header and no rows",
+        remedy="Send a file whose first line names the columns.",
+    )
