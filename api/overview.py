@@ -84,7 +84,7 @@ def _counts(context: Context, name: str) -> dict[str, Any]:
     from tidemill.learn.bundle import list_bundles
     from tidemill.monitor.alerts import list_alerts
     from tidemill.serve.deployment import current
-    from tidemill.store.events import count
+    from tidemill.store.history import count
     from tidemill.store.tables import TableStore
 
     raw = TableStore(context.home.tables(name)).current("raw")

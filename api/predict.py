@@ -70,7 +70,7 @@ def list_predictions(
     project: KnownName, context: Ctx, limit: Annotated[int, Query(ge=1, le=1000)] = 50
 ) -> Response:
     """The newest predictions as they were logged, newest first."""
-    from tidemill.store.events import recent
+    from tidemill.store.history import recent
 
     return answer({"predictions": recent(context.home, project, "predictions", limit)})
 
@@ -132,7 +132,7 @@ def _predicted(context: Context, project: str, records: list[Any], request_id: s
 def logged(context: Context, project: str, prediction: str) -> dict[str, Any]:
     """The logged event with its truth. Raises NotFound."""
     from api.truths import truth_of
-    from tidemill.store.events import find
+    from tidemill.store.history import find
 
     event = find(context.home, project, prediction) if len(prediction) <= 64 else None
     if event is None:

@@ -88,7 +88,7 @@ def count_matched(context: Context, project: str, events: list[dict[str, Any]]) 
     """How many of the truths name a prediction that is in the log."""
     import duckdb
 
-    from tidemill.store.events import read
+    from tidemill.store.history import read
 
     by_id = {event["prediction_id"] for event in events} - {None}
     by_entity = {event["entity_id"] for event in events if event["prediction_id"] is None}
@@ -106,7 +106,7 @@ def truth_of(context: Context, project: str, prediction: dict[str, Any]) -> dict
     """The newest truth known for a logged prediction, by its own id before its entity's."""
     import duckdb
 
-    from tidemill.store.events import read
+    from tidemill.store.history import read
 
     columns = ("label", "observed_at", "source", "by_id")
     with duckdb.connect(":memory:", config={"memory_limit": "256MB", "threads": 2}) as con:

@@ -23,7 +23,7 @@ def build(project: Project) -> list[Any]:
         description="Every answered prediction and every ground truth, compacted from the log.",
     )
     def predictions(home: HomeResource) -> MaterializeResult[Any]:
-        from tidemill.store.events import compact
+        from tidemill.store.compaction import compact
         from tidemill.store.sql import query
 
         compacted = [compact(home.home, project.name, stream) for stream in ("predictions", "ground_truth")]

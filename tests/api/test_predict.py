@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from tidemill.client import ApiError, Client
 from tidemill.home import Home
 from tidemill.ops.keys import create_key
-from tidemill.store.events import count
+from tidemill.store.history import count
 
 PETS = "/v1/projects/pets"
 SICK = {"pet_id": "p1", "kind": "cat", "weight": 19.0, "age": 3, "chipped": True, "born": "2020-01-01"}

@@ -6,7 +6,8 @@ import pytest
 
 from tidemill.errors import Corrupt, InvalidInput, NotFound
 from tidemill.home import Home
-from tidemill.store.events import EventLog, compact
+from tidemill.store.compaction import compact
+from tidemill.store.events import EventLog
 from tidemill.store.sql import connect, query, views
 from tidemill.store.tables import TableStore
 

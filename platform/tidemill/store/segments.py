@@ -3,7 +3,8 @@
     log/<project>.<stream>.<uuid>.jsonl
 
 Here belong the bytes: making a segment, appending whole lines, finding segments and reading them while others
-write. What an event means, and the Parquet that closed segments become, belong to `store/events.py`.
+write. What an event means belongs to `store/events.py`, the Parquet that closed segments become to
+`store/compaction.py`.
 
 A writer holds an advisory lock on its segment for as long as it may write. The lock ends with the process,
 however that ends, so "is the owner dead?" is answered by taking the lock: no process ids, which get reused. A

@@ -1,6 +1,6 @@
 """SQL over a project: one DuckDB in memory with a view on every table and on the log, sealed against all else.
 
-Here belong the views and the seal. The bytes beneath belong to `store/tables.py` and `store/events.py`; no
+Here belong the views and the seal. The bytes beneath belong to `store/tables.py` and `store/history.py`; no
 `.duckdb` file is ever made, because one process would hold it against all others.
 
 The seal, because people and programs send SQL here: no file can be read but the Parquet files behind the views,
@@ -25,7 +25,8 @@ from tidemill.errors import Corrupt, InvalidInput, TidemillError
 from tidemill.home import Home
 from tidemill.project import Project, load_project
 from tidemill.settings import load_settings
-from tidemill.store import events
+from tidemill.store import history
+from tidemill.store.events import STREAMS
 from tidemill.store.tables import TableStore, TableVersion
 
 PREDICTION_COLUMNS = (
@@ -186,7 +187,7 @@ def _table_view(con: duckdb.DuckDBPyConnection, version: TableVersion) -> None:
 
 
 def _log_views(con: duckdb.DuckDBPyConnection, home: Home, name: str, project: Project) -> list[str]:
-    logs = [events.read(home, name, stream, con) for stream in events.STREAMS]
+    logs = [history.read(home, name, stream, con) for stream in STREAMS]
     label = _label_sql(project)
     con.execute(f"CREATE VIEW predictions AS {_predictions_sql(project, label)}")
     con.execute(
