@@ -27,7 +27,7 @@ name: ward
 task: binary
 columns:
   age: {type: float}
-  Age: {type: float}
+  Pulse: {type: float}
   score: {type: float}
   site: {type: category}
   y: {type: category, role: target}
@@ -39,7 +39,7 @@ monitoring: {minimum_rows: 50, window: 200, false_alarms: 0.01}
 
 def rows_of(count: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(rng.normal(size=(count, 3)), columns=["age", "Age", "score"])
+    frame = pd.DataFrame(rng.normal(size=(count, 3)), columns=["age", "Pulse", "score"])
     frame["site"] = rng.choice(["north", "south"], count)
     frame["y"] = np.where(frame["age"] + rng.normal(scale=0.7, size=count) > 0, "ill", "well")
     return frame
@@ -116,14 +116,14 @@ def test_a_drift_opens_one_alert_that_stability_resolves(
     assert watch(home, state, project).verdict == "too few rows"
 
     shifted = rows_of(200, seed=3)
-    shifted["Age"] += 2
+    shifted["Pulse"] += 2
     shifted["site"] = "west"
     answer(home, training, project, shifted)
     for seen in (1, 2):
         watched = watch(home, state, project)
         assert watched.verdict == "drift"
         assert watched.report is not None
-        assert set(watched.report.drifted) == {"Age", "site"}
+        assert set(watched.report.drifted) == {"Pulse", "site"}
         (alert,) = list_alerts(state, "ward", ["open"])
         assert (alert.kind, alert.times_seen, alert.severity) == ("drift", seen, "warning")
         assert alert.detail["model_version"] == 1

@@ -18,7 +18,7 @@ columns:
   patient: {{type: string, role: id}}
   age: {{type: integer}}
   Weight: {{type: float}}
-  weight: {{type: float}}
+  Score: {{type: float}}
   label: {{type: string}}
   a/b "x": {{type: category}}
   seen: {{type: date}}
@@ -30,7 +30,7 @@ columns:
 INPUT: dict[str, Any] = {
     "age": 40,
     "Weight": 70.5,
-    "weight": 1,
+    "Score": 1,
     "label": "a'b",
     'a/b "x"': "red",
     "seen": "2026-02-03",
@@ -83,7 +83,7 @@ def test_inputs_are_columns_with_the_contracts_types(home: Home, compacted: bool
         compact(home, "ward", "predictions")
     result = query(home, "ward", "SELECT * FROM predictions ORDER BY id")
     first = dict(zip(result.columns, result.rows[0], strict=True))
-    assert [first[name] for name in ("age", "Weight", "input_weight", "input_label", 'a/b "x"', "smoker")] == [
+    assert [first[name] for name in ("age", "Weight", "input_Score", "input_label", 'a/b "x"', "smoker")] == [
         40, 70.5, 1.0, "a'b", "red", True,
     ]  # fmt: skip
     assert str(first["seen"]) == "2026-02-03"
