@@ -8,13 +8,14 @@ made here, inside the step that tracks, and closed by the same `with`.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dagster import AssetExecutionContext, ConfigurableResource
+from dagster import AssetExecutionContext, BetaWarning, ConfigurableResource
 
 from tidemill.home import Home
 from tidemill.store.durable import locked
@@ -37,7 +38,6 @@ class Tracking(ConfigurableResource):  # type: ignore[type-arg]
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
         import mlflow
-        from dagster_mlflow.resources import MlFlow
 
         home = Home.find(self.root)
         with locked(home.mlflow / ".setup.lock", what="MLflow's database"):
@@ -45,24 +45,33 @@ class Tracking(ConfigurableResource):  # type: ignore[type-arg]
             mlflow.set_tracking_uri(self.uri)
             if mlflow.get_experiment_by_name(experiment) is None:
                 mlflow.create_experiment(experiment, (home.mlflow / "artifacts" / experiment).as_uri())
-            run = MlFlow(  # type: ignore[no-untyped-call]
-                SimpleNamespace(
-                    log=context.log,
-                    dagster_run=context.run,
-                    run_id=context.run_id,
-                    resource_config={
-                        "experiment_name": experiment,
-                        "mlflow_tracking_uri": self.uri,
-                        "extra_tags": dict(tags),
-                    },
-                )
-            )
+            run = self._opened(context, experiment, tags)
         try:
             yield TrainingRun(run)
         except BaseException:
             mlflow.end_run("FAILED")
             raise
         mlflow.end_run("FINISHED")
+
+    def _opened(self, context: AssetExecutionContext, experiment: str, tags: Mapping[str, str]) -> Any:
+        """dagster-mlflow's view of the MLflow run that belongs to this Dagster run; it is active afterwards."""
+        config = {
+            "experiment_name": experiment,
+            "mlflow_tracking_uri": self.uri,
+            "extra_tags": dict(tags),
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BetaWarning)  # its version is pinned
+            from dagster_mlflow.resources import MlFlow
+
+            return MlFlow(  # type: ignore[no-untyped-call]
+                SimpleNamespace(
+                    log=context.log,
+                    dagster_run=context.run,
+                    run_id=context.run_id,
+                    resource_config=config,
+                )
+            )
 
     def add_metrics(self, mlflow_run_id: str, metrics: Mapping[str, float]) -> None:
         """Add metrics to a run that has ended, such as those of the held-out rows."""

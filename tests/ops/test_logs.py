@@ -35,13 +35,24 @@ def test_only_a_large_log_is_put_aside_and_three_are_kept(tmp_path):
     for number in range(6):
         log.write_text(f"{number}" * 20)
         logs.rotate(log, largest=10)
-    assert not log.exists()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["api.log.1", "api.log.2", "api.log.3"]
+    assert log.read_text() == ""
+    kept = ["api.log", "api.log.1", "api.log.2", "api.log.3"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == kept
     assert (tmp_path / "api.log.1").read_text().startswith("5")
     assert (tmp_path / "api.log.3").read_text().startswith("3")
     log.write_text("small")
     logs.rotate(log, largest=10)
     assert log.read_text() == "small"
+
+
+def test_a_service_goes_on_writing_to_a_rotated_log(tmp_path):
+    log = tmp_path / "api.log"
+    with open(log, "ab", buffering=0) as file:  # as services are started
+        file.write(b"before\n")
+        logs.rotate(log, largest=3)
+        file.write(b"after\n")
+    assert log.read_text() == "after\n"
+    assert (tmp_path / "api.log.1").read_text() == "before\n"
 
 
 def test_follow_gives_whole_lines_through_a_rotation(tmp_path):

@@ -7,13 +7,16 @@ one line of JSON from it, and forgets the rest.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 
 from tidemill.errors import NotReady, TidemillError
 from tidemill.home import CHECKOUT, Home
+from tidemill.store.durable import replace_bytes
 
 _TIMEOUT = 180
 
@@ -60,6 +63,34 @@ def prepare(home: Home) -> Prepared:
     return Prepared(**answer)
 
 
+def make_dagster_storage(home: Home) -> None:
+    """Make or migrate Dagster's databases, once for each of its versions.
+
+    Its services do so themselves, but all at once, and then one finds tables that another has just made.
+    """
+    stamp = home.dagster / ".storage-version"
+    version = importlib.metadata.version("dagster")
+    if stamp.exists() and stamp.read_text() == version:
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "instance", "migrate"],
+        cwd=CHECKOUT,
+        env={**os.environ, "DAGSTER_HOME": str(home.dagster), "DAGSTER_DISABLE_TELEMETRY": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise NotReady(
+            "Dagster's databases could not be made",
+            detail="\n".join((done.stderr or done.stdout).strip().splitlines()[-5:]),
+            remedy=f"Mend what it says about {home.dagster}, then try again.",
+        )
+    replace_bytes(stamp, version.encode())
+
+
 def main(root: str) -> int:
     """Prepare the home at `root` and print one line of JSON: a Prepared, or an error."""
     try:
@@ -82,6 +113,7 @@ def _prepare_here(home: Home) -> Prepared:
     settings = load_settings()
     host = check_host(settings.host)
     prepare_home(home)
+    make_dagster_storage(home)
     ports = {
         "api": settings.api_port,
         "ui": settings.ui_port,

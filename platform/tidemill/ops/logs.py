@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import BinaryIO
 from tidemill.errors import NotFound
 from tidemill.home import Home
 
-LARGEST = 10_000_000  # bytes; a larger log is put aside at the next start of its service
+LARGEST = 10_000_000  # bytes; a larger log is put aside
 KEPT = 3
 _BLOCK = 65_536
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -24,16 +25,20 @@ def service_log(home: Home, name: str) -> Path:
 
 
 def rotate(log: Path, *, largest: int = LARGEST, kept: int = KEPT) -> None:
-    """Put a log above `largest` bytes aside as `.1`, older ones moving up to `.kept`."""
+    """Put a log above `largest` bytes aside as `.1`, older ones moving up to `.kept`.
+
+    The file is copied and emptied, not moved: its service goes on writing (by appending) to the one it opened.
+    """
     try:
         if log.stat().st_size <= largest:
             return
     except FileNotFoundError:
         return
-    for number in range(kept, 0, -1):
-        older = log if number == 1 else log.with_name(f"{log.name}.{number - 1}")
+    for number in range(kept, 1, -1):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(older, log.with_name(f"{log.name}.{number}"))
+            os.replace(log.with_name(f"{log.name}.{number - 1}"), log.with_name(f"{log.name}.{number}"))
+    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+    os.truncate(log, 0)
 
 
 def find_logs(home: Home, name: str | None) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from types import FrameType
 
 from tidemill.home import Home
 from tidemill.ops import process
+from tidemill.ops.logs import rotate, service_log
 from tidemill.ops.process import ProcessId
 from tidemill.ops.runner import Runner, Say, mark_of
 from tidemill.ops.services import Service
@@ -22,6 +23,7 @@ from tidemill.ops.watch import ProjectWatch
 
 _STARTING_TICK = 0.1
 _STEADY_TICK = 0.25
+_ROTATE_EVERY = 60.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -39,6 +41,7 @@ class Supervisor:
         self._runners: list[Runner] = []
         self._stop_requests = 0
         self._ready = False
+        self._rotate_at = 0.0
         self._write_failed = False
         self._unwritten = False
 
@@ -94,7 +97,19 @@ class Supervisor:
                 state.loaded = watch.digest
                 self._unwritten = True
             self._publish(state)
+            self._rotate_logs(now)
             time.sleep(_STEADY_TICK if self._ready else _STARTING_TICK)
+
+    def _rotate_logs(self, now: float) -> None:
+        """Now and then, since some services write a line every few seconds for as long as they live."""
+        if now < self._rotate_at:
+            return
+        self._rotate_at = now + _ROTATE_EVERY
+        for name in ("supervisor", *(runner.service.name for runner in self._runners)):
+            try:
+                rotate(service_log(self._home, name))
+            except OSError as error:
+                self._say(f"the log of {name} could not be rotated: {error}")
 
     def _tick(self, now: float) -> None:
         # What a service needs counts from its first health on: a restart of one does not restart the others.
