@@ -386,7 +386,11 @@ def refused_file() -> dict[str, Any]:
         "title": "The file's columns are not the contract's",
         "detail": "hospital_c.csv lacks worst_area",
         "remedy": "Add the column, or change project.yaml.",
-        "diff": {"missing": ["worst_area"], "unknown": ["worst area"]},
+        "diff": {
+            "missing": ["worst_area"],
+            "unexpected": ["worst area"],
+            "renamed": [{"expected": "worst_area", "found": "worst area"}],
+        },
     }
     empty = {"rows": None, "accepted": None, "rejected": None, "dataset_version": None}
     return file_record("f2", "hospital_c.csv", status="refused", problem=problem, **empty)

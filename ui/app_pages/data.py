@@ -96,19 +96,21 @@ def outcome(project: str, record: FileRecord) -> None:
 
 
 def refusal(problem: dict[str, Any]) -> None:
-    """Why a file was refused and what to do, with the differing columns where the header was wrong."""
-    for name in ("title", "detail", "remedy"):
-        if problem.get(name):
-            st.markdown(words.literal(str(problem[name])))
-    diff = problem.get("diff")
-    if isinstance(diff, dict) and any(diff.values()):
-        page.table(
-            [
-                {"Difference": words.plain(str(kind)), "Columns": str(page.show(found))}
-                for kind, found in diff.items()
-                if found
-            ]
-        )
+    """Why a file was refused and what to do, with the columns or rows that were in the way."""
+    lines = [words.literal(str(problem[name])) for name in ("title", "detail") if problem.get(name)]
+    lines.append(words.literal(str(problem.get("remedy") or ""), keep="`"))
+    st.markdown("  \n".join(line.replace("\n", "  \n") for line in lines if line))
+    for kind, found in (problem.get("diff") or {}).items():
+        if found:
+            st.caption(words.plain(str(kind)))
+            page.table([difference(each) for each in found], tallest=250)
+
+
+def difference(found: Any) -> dict[str, Any]:
+    """One thing that differs: a column's name, or an object that says more."""
+    if isinstance(found, dict):
+        return {words.plain(str(name)): value for name, value in found.items()}
+    return {"Column": str(found)}
 
 
 def rejects(project: str, record: FileRecord) -> None:
@@ -153,16 +155,21 @@ def all_tables(project: str, tables: list[TableInfo]) -> None:
 
 def preview(project: str, table: TableInfo) -> None:
     found = api().table(project, table["name"], limit=PREVIEW_ROWS)
-    # Tidemill's own columns, which begin with an underscore, come last.
-    order = sorted(found["columns"], key=lambda name: name.startswith("_"))
+    order = sorted(found["columns"], key=is_own)
     rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
     page.table(rows, tallest=420, column_order=order)
     if table["rows"] > PREVIEW_ROWS:
         st.caption(f"The first {PREVIEW_ROWS} of {words.count(table['rows'])} rows.")
 
 
+def is_own(name: str) -> bool:
+    """Whether the column is Tidemill's own, not the file's; those are shown last."""
+    return name.startswith("_")
+
+
 def columns(project: str, table: TableInfo) -> None:
-    page.table([profile_row(column) for column in api().profile(project, table["name"])], tallest=420)
+    found = sorted(api().profile(project, table["name"]), key=lambda column: is_own(column["column"]))
+    page.table([profile_row(column) for column in found], tallest=420)
 
 
 def profile_row(column: ColumnProfile) -> dict[str, Any]:
@@ -170,7 +177,7 @@ def profile_row(column: ColumnProfile) -> dict[str, Any]:
     top = ", ".join(f"{value} ({words.count(count)})" for value, count in (column.get("top") or [])[:3])
     return {
         "Column": column["column"],
-        "Type": column.get("type", ""),
+        "Type": words.column_type(column.get("type", "")),
         "Missing": f"{nulls / rows:.1%}" if rows else words.NOTHING,
         "Distinct": column.get("distinct"),
         "Smallest": words.number(column.get("min")),
@@ -207,7 +214,7 @@ def origin(project: str, table: TableInfo) -> None:  # noqa: ARG001 - all views 
     if table["sources"]:
         page.table(
             [
-                {words.plain(name): page.show(held) for name, held in source.items()}
+                {"File": source.get("name"), "Rows": source.get("accepted"), "sha-256": source.get("sha256")}
                 for source in table["sources"]
             ]
         )

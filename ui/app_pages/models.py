@@ -231,6 +231,7 @@ def candidates(model: ModelDetail) -> None:
 def candidate_row(candidate: dict[str, Any]) -> dict[str, Any]:
     return {
         "Candidate": words.estimator(str(candidate.get("estimator") or candidate.get("name") or "")),
+        "Result": "Chosen" if candidate.get("chosen") else "",
         "Cross-validated": words.number(candidate.get("cv_mean")),
         "Spread over folds": words.number(candidate.get("cv_std")),
         "Seconds": words.number(candidate.get("seconds")),

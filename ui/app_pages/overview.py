@@ -33,14 +33,16 @@ def all_projects() -> None:
 
 def card(project: ProjectSummary, *, is_chosen: bool) -> None:
     with st.container(border=True):
-        left, right = st.columns([3, 2], vertical_alignment="center")
-        with left:
+        name, advice, button = st.columns([4, 4, 2], vertical_alignment="center")
+        with name:
             title(project)
         if project["problem"]:
             st.markdown(":red[:material/error:] **Its project.yaml cannot be used**")
             st.code(project["problem"], language=None, wrap_lines=True)
             return
-        with right:
+        with advice:
+            st.caption(words.literal(project["next_step"]["text"]), text_alignment="right")
+        with button:
             next_step(project, is_chosen=is_chosen)
         figures(project)
 
@@ -53,18 +55,16 @@ def title(project: ProjectSummary) -> None:
 
 
 def next_step(project: ProjectSummary, *, is_chosen: bool) -> None:
-    """What to do, and one button for it; the chosen project's is the page's primary one."""
-    step = project["next_step"]
-    target, label = words.PAGE_OF_ACTION.get(step["action"], ("app_pages/data.py", "Open"))
-    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-        st.caption(words.literal(step["text"]), text_alignment="right")
-        if st.button(
-            label,
-            key=f"next_{project['name']}",
-            type="primary" if is_chosen else "secondary",
-            icon=":material/arrow_forward:",
-        ):
-            st.switch_page(target, query_params={"project": project["name"]})
+    """The way to what is to be done; the chosen project's is the page's primary button."""
+    target, label = words.PAGE_OF_ACTION.get(project["next_step"]["action"], ("app_pages/data.py", "Open"))
+    if st.button(
+        label,
+        key=f"next_{project['name']}",
+        type="primary" if is_chosen else "secondary",
+        icon=":material/arrow_forward:",
+        width="stretch",
+    ):
+        st.switch_page(target, query_params={"project": project["name"]})
 
 
 def figures(project: ProjectSummary) -> None:

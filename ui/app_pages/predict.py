@@ -12,6 +12,7 @@ from ui.components import charts, page, records, words
 
 MOST_RECORDS = 20_000
 RECORDS_AT_ONCE = 500
+SHOWN = 200
 RECENT = 100
 
 
@@ -114,18 +115,18 @@ def predict_all(project: str, found: list[dict[str, Any]]) -> list[Prediction]:
 
 def results(found: list[dict[str, Any]], answers: list[Prediction]) -> None:
     st.markdown(f":green[:material/check_circle:] **{words.counted(len(answers), 'record')} answered.**")
-    page.table(
-        [
-            {
-                "Predicted": answered["label"],
-                "Score": answered["score"],
-                "Flags": "; ".join(answered["flags"]),
-                **record,
-            }
-            for record, answered in zip(found[:200], answers[:200], strict=True)
-        ],
-        tallest=320,
-    )
+    rows = [
+        {
+            "Predicted": answered["label"],
+            "Score": answered["score"],
+            "Flags": "; ".join(answered["flags"]),
+            **record,
+        }
+        for record, answered in zip(found[:SHOWN], answers[:SHOWN], strict=True)
+    ]
+    page.table(page.filled(rows), tallest=320)
+    if len(found) > SHOWN:
+        st.caption(f"The first {SHOWN} of {words.count(len(found))}; all are in the download.")
     st.download_button(
         "Download all answers",
         records.answers_csv(found, answers).encode(),
@@ -141,20 +142,20 @@ def recent(detail: ProjectDetail) -> None:
     if not found:
         page.empty("No answer yet", "Answers appear here, whoever asked for them.")
         return
-    page.table([answer_row(event) for event in found], tallest=360)
+    page.table(page.filled([answer_row(event) for event in found]), tallest=360)
     st.caption(f"The newest {len(found)}.")
     page.section("Tell the truth about one")
     truth(detail, found)
 
 
 def answer_row(event: LoggedPrediction) -> dict[str, Any]:
-    known = (event.get("truth") or {}).get("label")
+    truth = {"Truth": (event["truth"] or {}).get("label")} if "truth" in event else {}
     return {
         "When": words.local(event["at"]),
         "Entity": event["entity_id"],
         "Predicted": event["label"],
         "Score": event["score"],
-        "Truth": known,
+        **truth,
         "Model": event["model_version"],
         "Flags": "; ".join(event["flags"]),
         "Took (ms)": event["latency_ms"],

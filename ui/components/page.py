@@ -149,10 +149,16 @@ def table(rows: Sequence[dict[str, Any]], *, tallest: int = 0, **options: Any) -
     )
 
 
+def filled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without the columns that no row fills, such as the score of a regression."""
+    used = {name for row in rows for name, value in row.items() if value is not None and value != ""}
+    return [{name: value for name, value in row.items() if name in used} for row in rows]
+
+
 def show(value: Any) -> Any:
     """A table cell for anything: lists and objects in words, numbers as they are."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {show(held)}" for name, held in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(str(show(held)) for held in value)
-    return value
+    return words.number(value) if isinstance(value, float) else value

@@ -38,6 +38,13 @@ ESTIMATORS = {
     "random_forest": "Random forest",
     "hist_gradient_boosting": "Gradient boosting",
 }
+TYPES = {
+    "double": "float",
+    "int64": "integer",
+    "bool": "boolean",
+    "date32": "date",
+    "timestamp": "datetime",
+}
 PAGE_OF_ACTION = {
     "upload": ("app_pages/data.py", "Upload data"),
     "train": ("app_pages/training.py", "Train a model"),
@@ -73,6 +80,11 @@ def metric(name: str) -> str:
 
 def estimator(name: str) -> str:
     return ESTIMATORS.get(name, plain(name))
+
+
+def column_type(name: str) -> str:
+    """A stored column's type, as the contract calls it."""
+    return TYPES.get(name.partition("[")[0], name)
 
 
 def task(name: str | None) -> str:
