@@ -1,22 +1,21 @@
-"""project.yaml: the one file that describes a use case, as a model and as a reader that names lines.
+"""project.yaml: the one file that describes a use case, as a model.
 
-What belongs here: the shape of the file, the checks between its fields, and errors with line and field. What
-does not: inferring a first file from data (`data/infer.py`) and anything that acts on a project.
+What belongs here: the shape of the file, its words, and getting a project from its file. What does not: finding
+the line of a fault (`project_file.py`), faults between fields (`project_checks.py`), inferring a first file from
+data (`data/infer.py`) and anything that acts on a project.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tidemill.errors import FieldProblem, ProjectFileError
+from tidemill.errors import ProjectFileError
 from tidemill.home import PROJECT_NAME, Home
+from tidemill.project_file import problems_of, read_document, read_text, shown_name
 
 Task = Literal["binary", "multiclass", "regression", "text_classification"]
 ColumnType = Literal["integer", "float", "boolean", "string", "category", "text", "date", "datetime"]
@@ -196,30 +195,24 @@ class Project(Part):
         Raises ProjectFileError with every fault found: YAML that cannot be read, unknown or missing fields, wrong
         values, and fields that contradict each other.
         """
-        return cls.parse(_read_text(file), file)
+        return cls.parse(read_text(file), file)
 
     @classmethod
     def parse(cls, text: str, file: Path) -> Self:
         """`load`, from text already in hand; `file` is used in messages and for the folder's name."""
-        shown = f"{file.parent.name}/{file.name}"
-        document, lines = _read_yaml(text, shown)
+        from tidemill.project_checks import contradictions  # checks this model, so it cannot come before it
+
+        shown = shown_name(file)
+        document = read_document(text, shown)
         try:
-            project = cls.model_validate(document)
+            project = cls.model_validate(document.fields)
         except ValidationError as error:
-            raise ProjectFileError(shown, _problems_of(error, lines)) from error
-        problems = [
-            FieldProblem(_line(lines, path), _dotted(path), found, message)
-            for path, found, message in contradictions(project)
-        ]
-        if file.name == "project.yaml" and file.parent.name != project.name:
-            problems.append(
-                FieldProblem(
-                    _line(lines, ("name",)),
-                    "name",
-                    repr(project.name),
-                    f"the name must be the folder's, {file.parent.name!r}",
-                )
-            )
+            raise ProjectFileError(shown, problems_of(error, document, cls)) from error
+        problems = [document.problem(*fault) for fault in contradictions(project)]
+        folder = file.parent.name
+        if file.name == "project.yaml" and folder != project.name:
+            message = f"the name must be the folder's, {folder!r}"
+            problems.append(document.problem(("name",), repr(project.name), message))
         if problems:
             raise ProjectFileError(shown, problems)
         return project
@@ -242,223 +235,3 @@ def write_schema(file: Path) -> None:
     """Write `json_schema` to `file`, as docs/project.schema.json holds it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-Path_ = tuple[str | int, ...]
-
-
-def contradictions(project: Project) -> list[tuple[Path_, str, str]]:
-    """Faults between fields, as (path, what was found, what is wrong)."""
-    return [
-        *_column_faults(project),
-        *_role_faults(project),
-        *_task_faults(project),
-        *_training_faults(project),
-    ]
-
-
-def _column_faults(project: Project) -> list[tuple[Path_, str, str]]:
-    faults: list[tuple[Path_, str, str]] = []
-    folded: dict[str, str] = {}
-    for name, column in project.columns.items():
-        at: Path_ = ("columns", name)
-        if (other := folded.setdefault(name.casefold(), name)) != name:
-            faults.append((at, repr(name), f"SQL does not tell it from {other!r}: rename one of them"))
-        if name != name.strip() or not name:
-            faults.append((at, repr(name), "a column's name must not be empty or begin or end with spaces"))
-        if name.startswith("_"):
-            faults.append((at, repr(name), "names that begin with an underscore are Tidemill's own"))
-        for bound in ("min", "max"):
-            if getattr(column, bound) is not None and column.type not in NUMERIC:
-                faults.append(((*at, bound), column.type, f"{bound} needs a column of type integer or float"))
-        if column.min is not None and column.max is not None and column.min > column.max:
-            faults.append(((*at, "min"), f"{column.min} > {column.max}", "min must not be above max"))
-        if column.values is not None and column.type not in CATEGORICAL | {"boolean"}:
-            faults.append(((*at, "values"), column.type, "values need a column of type category or string"))
-        if column.values is not None and len(set(column.values)) != len(column.values):
-            faults.append(((*at, "values"), "a value twice", "each allowed value is named once"))
-        if column.role == "time" and column.type not in TEMPORAL:
-            faults.append(((*at, "type"), column.type, "a time column needs type date or datetime"))
-    return faults
-
-
-_SINGLE_ROLES: tuple[tuple[Role, str], ...] = (("target", "exactly one column"), ("id", "at most one column"))
-
-
-def _role_faults(project: Project) -> list[tuple[Path_, str, str]]:
-    faults: list[tuple[Path_, str, str]] = []
-    for role, allowed in _SINGLE_ROLES:
-        names = project.by_role(role)
-        if len(names) > 1 or (role == "target" and not names):
-            found = ", ".join(names) or "none"
-            faults.append((("columns",), found, f"{allowed} must have the role {role}"))
-    if not project.feature_columns:
-        faults.append((("columns",), "none", "at least one column must have the role feature"))
-    return faults
-
-
-def _task_faults(project: Project) -> list[tuple[Path_, str, str]]:
-    targets = project.by_role("target")
-    if len(targets) != 1:
-        return []
-    at: Path_ = ("columns", targets[0])
-    target = project.columns[targets[0]]
-    faults: list[tuple[Path_, str, str]] = []
-    if project.task == "regression" and target.type not in NUMERIC:
-        faults.append(((*at, "type"), target.type, "a regression needs a target of type integer or float"))
-    if project.is_classification and target.type in TEMPORAL | {"float", "text"}:
-        faults.append(
-            (
-                (*at, "type"),
-                target.type,
-                "a classification needs a target of type category, boolean or integer",
-            )
-        )
-    if project.task == "binary" and target.values is not None and len(target.values) != 2:
-        faults.append(
-            ((*at, "values"), f"{len(target.values)} values", "a binary task has two target values")
-        )
-    positive = project.labels.positive
-    if positive is not None and project.task != "binary":
-        faults.append((("labels", "positive"), positive, "only a binary task has a positive class"))
-    if positive is not None and target.values is not None and positive not in target.values:
-        faults.append((("labels", "positive"), positive, f"it must be one of {', '.join(target.values)}"))
-    if project.task == "text_classification" and not any(
-        column.type == "text" for column in project.feature_columns.values()
-    ):
-        faults.append((("task",), project.task, "it needs a feature of type text"))
-    return faults
-
-
-def _training_faults(project: Project) -> list[tuple[Path_, str, str]]:
-    allowed = CLASSIFICATION_METRICS if project.is_classification else REGRESSION_METRICS
-    faults: list[tuple[Path_, str, str]] = []
-    if project.metric not in allowed:
-        faults.append(
-            (("training", "metric"), project.metric, f"for this task it is one of {', '.join(allowed)}")
-        )
-    for name in project.gates.minimum:
-        if name not in allowed:
-            faults.append(
-                (("gates", "minimum", name), name, f"for this task it is one of {', '.join(allowed)}")
-            )
-    kind = project.training.split.kind
-    if kind in ("time", "group") and not project.by_role(kind):
-        faults.append((("training", "split", "kind"), kind, f"it needs a column with the role {kind}"))
-    return faults
-
-
-def _read_text(file: Path) -> str:
-    shown = f"{file.parent.name}/{file.name}"
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        problem = FieldProblem(1, "file", f"byte {error.start}", "the file is not UTF-8")
-        raise ProjectFileError(shown, [problem], remedy="Save the file as UTF-8.") from error
-    except OSError as error:
-        problem = FieldProblem(1, "file", error.strerror or "an error", "the file cannot be read")
-        raise ProjectFileError(shown, [problem], remedy=f"Check that {file} is a readable file.") from error
-
-
-def _read_yaml(text: str, shown: str) -> tuple[Any, dict[Path_, int]]:
-    """The document and the line of every path in it."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = FieldProblem(line, "file", f"column {mark.column + 1 if mark else 1}", str(error.problem))
-        raise ProjectFileError(shown, [problem], remedy="Mend the YAML at that line.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        problem = FieldProblem(1, "file", "unreadable YAML", str(error).splitlines()[0])
-        raise ProjectFileError(shown, [problem], remedy="Save the file as plain UTF-8 YAML.") from error
-    if not isinstance(document, dict):
-        found = type(document).__name__ if document is not None else "nothing"
-        raise ProjectFileError(
-            shown, [FieldProblem(1, "file", found, "the file must be a mapping of fields")]
-        )
-    lines: dict[Path_, int] = {}
-    doubles: list[FieldProblem] = []
-    _walk(root, (), lines, doubles)
-    if doubles:
-        raise ProjectFileError(shown, doubles)
-    return document, lines
-
-
-def _walk(node: Any, path: Path_, lines: dict[Path_, int], doubles: list[FieldProblem]) -> None:
-    lines.setdefault(_textual(path), node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            line = key.start_mark.line + 1
-            if name in seen:
-                doubles.append(FieldProblem(line, _dotted((*path, name)), name, "the field is there twice"))
-            seen.add(name)
-            lines[_textual((*path, name))] = line
-            _walk(value, (*path, name), lines, doubles)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _walk(value, (*path, index), lines, doubles)
-
-
-def _problems_of(error: ValidationError, lines: dict[Path_, int]) -> list[FieldProblem]:
-    problems = []
-    for fault in error.errors(include_url=False):
-        path: Path_ = tuple(fault["loc"])
-        message = fault["msg"]
-        if fault["type"] == "extra_forbidden":
-            message = "there is no such field" + _nearest(path)
-        elif fault["type"] == "string_type":
-            message = _unquoted(fault["input"])
-        found = "nothing" if fault["type"] == "missing" else _shorten(fault["input"])
-        problems.append(FieldProblem(_line(lines, path), _dotted(path), found, message))
-    return sorted(problems, key=lambda problem: problem.line)
-
-
-def _unquoted(value: Any) -> str:
-    """Why YAML made something else of what was meant as text."""
-    if isinstance(value, bool):
-        return "YAML reads yes, no, on, off, true and false as booleans: quote the word, such as 'yes'"
-    if isinstance(value, int | float | date):
-        return f"YAML reads this as {type(value).__name__}: quote it, such as '{value}'"
-    if value is None:
-        return "YAML reads an empty place, ~ and null as nothing: quote the word, such as 'null'"
-    return "a text is needed here"
-
-
-def _nearest(path: Path_) -> str:
-    """A hint at the field that was probably meant."""
-    model: Any = Project
-    for part in path[:-1]:
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        if field is None:
-            model = Column if path[0] == "columns" else model
-            continue
-        model = field.annotation
-    known = list(model.model_fields) if hasattr(model, "model_fields") else []
-    close = difflib.get_close_matches(str(path[-1]), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}" if known else ""
-
-
-def _line(lines: dict[Path_, int], path: Path_) -> int:
-    """The line of `path`, or of the nearest part of it that is in the file."""
-    for end in range(len(path), -1, -1):
-        if (line := lines.get(_textual(path[:end]))) is not None:
-            return line
-    return 1
-
-
-def _textual(path: Path_) -> Path_:
-    # A key that YAML reads as a number or a date is found under its text.
-    return tuple(str(part) for part in path)
-
-
-def _dotted(path: Path_) -> str:
-    return ".".join(str(part) for part in path) or "file"
-
-
-def _shorten(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -28,8 +28,8 @@ from tidemill.project import (
     Project,
     Role,
     Task,
-    contradictions,
 )
+from tidemill.project_checks import contradictions
 
 MOST_CLASSES = 20
 MOST_VALUES = 50

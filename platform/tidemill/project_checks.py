@@ -1,0 +1,118 @@
+"""Faults between the fields of a project.yaml: each alone is allowed, together they contradict each other.
+
+What belongs here: what can be told from the file alone. What one field may hold is the model's
+(`project.py`); whether data fits the file is asked in `data/`.
+"""
+
+from __future__ import annotations
+
+from tidemill.project import (
+    CATEGORICAL,
+    CLASSIFICATION_METRICS,
+    NUMERIC,
+    REGRESSION_METRICS,
+    TEMPORAL,
+    Project,
+    Role,
+)
+from tidemill.project_file import Fault, FieldPath
+
+_SINGLE_ROLES: tuple[tuple[Role, str], ...] = (("target", "exactly one column"), ("id", "at most one column"))
+
+
+def contradictions(project: Project) -> list[Fault]:
+    """Every fault between fields; none in a project that was loaded."""
+    return [
+        *_column_faults(project),
+        *_role_faults(project),
+        *_task_faults(project),
+        *_training_faults(project),
+    ]
+
+
+def _column_faults(project: Project) -> list[Fault]:
+    faults: list[Fault] = []
+    folded: dict[str, str] = {}
+    for name, column in project.columns.items():
+        at: FieldPath = ("columns", name)
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            faults.append((at, repr(name), f"SQL does not tell it from {other!r}: rename one of them"))
+        if name != name.strip() or not name:
+            faults.append((at, repr(name), "a column's name must not be empty or begin or end with spaces"))
+        if name.startswith("_"):
+            faults.append((at, repr(name), "names that begin with an underscore are Tidemill's own"))
+        for bound in ("min", "max"):
+            if getattr(column, bound) is not None and column.type not in NUMERIC:
+                faults.append(((*at, bound), column.type, f"{bound} needs a column of type integer or float"))
+        if column.min is not None and column.max is not None and column.min > column.max:
+            faults.append(((*at, "min"), f"{column.min} > {column.max}", "min must not be above max"))
+        if column.values is not None and column.type not in CATEGORICAL | {"boolean"}:
+            faults.append(((*at, "values"), column.type, "values need a column of type category or string"))
+        if column.values is not None and len(set(column.values)) != len(column.values):
+            faults.append(((*at, "values"), "a value twice", "each allowed value is named once"))
+        if column.role == "time" and column.type not in TEMPORAL:
+            faults.append(((*at, "type"), column.type, "a time column needs type date or datetime"))
+    return faults
+
+
+def _role_faults(project: Project) -> list[Fault]:
+    faults: list[Fault] = []
+    for role, allowed in _SINGLE_ROLES:
+        names = project.by_role(role)
+        if len(names) > 1 or (role == "target" and not names):
+            found = ", ".join(names) or "none"
+            faults.append((("columns",), found, f"{allowed} must have the role {role}"))
+    if not project.feature_columns:
+        faults.append((("columns",), "none", "at least one column must have the role feature"))
+    return faults
+
+
+def _task_faults(project: Project) -> list[Fault]:
+    targets = project.by_role("target")
+    if len(targets) != 1:
+        return []
+    at: FieldPath = ("columns", targets[0])
+    target = project.columns[targets[0]]
+    faults: list[Fault] = []
+    if project.task == "regression" and target.type not in NUMERIC:
+        faults.append(((*at, "type"), target.type, "a regression needs a target of type integer or float"))
+    if project.is_classification and target.type in TEMPORAL | {"float", "text"}:
+        faults.append(
+            (
+                (*at, "type"),
+                target.type,
+                "a classification needs a target of type category, boolean or integer",
+            )
+        )
+    if project.task == "binary" and target.values is not None and len(target.values) != 2:
+        faults.append(
+            ((*at, "values"), f"{len(target.values)} values", "a binary task has two target values")
+        )
+    positive = project.labels.positive
+    if positive is not None and project.task != "binary":
+        faults.append((("labels", "positive"), positive, "only a binary task has a positive class"))
+    if positive is not None and target.values is not None and positive not in target.values:
+        faults.append((("labels", "positive"), positive, f"it must be one of {', '.join(target.values)}"))
+    if project.task == "text_classification" and not any(
+        column.type == "text" for column in project.feature_columns.values()
+    ):
+        faults.append((("task",), project.task, "it needs a feature of type text"))
+    return faults
+
+
+def _training_faults(project: Project) -> list[Fault]:
+    allowed = CLASSIFICATION_METRICS if project.is_classification else REGRESSION_METRICS
+    faults: list[Fault] = []
+    if project.metric not in allowed:
+        faults.append(
+            (("training", "metric"), project.metric, f"for this task it is one of {', '.join(allowed)}")
+        )
+    for name in project.gates.minimum:
+        if name not in allowed:
+            faults.append(
+                (("gates", "minimum", name), name, f"for this task it is one of {', '.join(allowed)}")
+            )
+    kind = project.training.split.kind
+    if kind in ("time", "group") and not project.by_role(kind):
+        faults.append((("training", "split", "kind"), kind, f"it needs a column with the role {kind}"))
+    return faults

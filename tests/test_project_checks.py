@@ -1,0 +1,75 @@
+"""Faults between the fields of a project: each names the field to change and says why."""
+
+from typing import Any
+
+import pytest
+
+from tidemill.project import Project
+from tidemill.project_checks import contradictions
+from tidemill.project_file import FieldPath
+
+COLUMNS: dict[str, dict[str, Any]] = {
+    "id": {"type": "string", "role": "id"},
+    "age": {"type": "integer", "min": 0, "max": 120},
+    "plan": {"type": "category", "values": ["yes", "no"]},
+    "churn": {"type": "category", "role": "target", "values": ["yes", "no"]},
+}
+
+
+def project(columns: dict[str, dict[str, Any]] | None = None, **fields: Any) -> Project:
+    base = {"name": "shop", "task": "binary", "labels": {"positive": "yes"}}
+    return Project.model_validate({**base, **fields, "columns": COLUMNS | (columns or {})})
+
+
+def found(project: Project, path: FieldPath, words: str) -> bool:
+    return any(at == path and words in message for at, _, message in contradictions(project))
+
+
+def test_a_good_project_has_none() -> None:
+    assert contradictions(project()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "below", "words"),
+    [
+        ("age", {"type": "integer", "min": 200, "max": 120}, ("min",), "above max"),
+        ("age", {"type": "string", "min": 0}, ("min",), "needs a column of type"),
+        ("age", {"type": "integer", "values": ["1"]}, ("values",), "type category or string"),
+        ("plan", {"type": "category", "values": ["yes", "yes"]}, ("values",), "named once"),
+        ("seen", {"type": "string", "role": "time"}, ("type",), "type date or datetime"),
+        ("AGE", {"type": "integer"}, (), "SQL does not tell it"),
+        (" age", {"type": "integer"}, (), "spaces"),
+        ("_plan", {"type": "category"}, (), "Tidemill's own"),
+    ],
+)
+def test_faults_of_a_column(name: str, column: dict[str, Any], below: FieldPath, words: str) -> None:
+    assert found(project({name: column}), ("columns", name, *below), words)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"churn": {"type": "category"}}, "exactly one column must have the role target"),
+        ({"id": {"type": "string", "role": "target"}}, "exactly one"),
+        ({"plan": {"type": "string", "role": "id"}}, "at most one"),
+        ({name: {"type": "string", "role": "ignore"} for name in ("age", "plan")}, "the role feature"),
+    ],
+)
+def test_faults_of_roles(columns: dict[str, dict[str, Any]], words: str) -> None:
+    assert found(project(columns), ("columns",), words)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "words"),
+    [
+        ({"labels": {"positive": "maybe"}}, ("labels", "positive"), "one of yes, no"),
+        ({"task": "multiclass"}, ("labels", "positive"), "only a binary task"),
+        ({"task": "regression"}, ("columns", "churn", "type"), "a regression needs a target"),
+        ({"task": "text_classification"}, ("task",), "feature of type text"),
+        ({"training": {"metric": "rmse"}}, ("training", "metric"), "for this task"),
+        ({"training": {"split": {"kind": "time"}}}, ("training", "split", "kind"), "role time"),
+        ({"gates": {"minimum": {"rmse": 1}}}, ("gates", "minimum", "rmse"), "for this task"),
+    ],
+)
+def test_faults_of_task_and_training(fields: dict[str, Any], path: FieldPath, words: str) -> None:
+    assert found(project(**fields), path, words)
