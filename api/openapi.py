@@ -1,10 +1,7 @@
-"""The OpenAPI document: made from the routes, kept in `docs/openapi.json` (a test holds it current)."""
+"""The OpenAPI document, made from the routes of an application. Publishing it belongs to `publish.py`."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,9 +9,6 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from api.schema_out import Problem
-from tidemill.home import CHECKOUT, Home
-
-FILE = CHECKOUT / "docs" / "openapi.json"
 
 DESCRIPTION = (
     "From a file to a monitored model. Every path but the service's own needs the header "
@@ -47,26 +41,3 @@ def document(app: FastAPI) -> dict[str, Any]:
             schemas.pop(unused, None)
         app.openapi_schema = schema
     return app.openapi_schema
-
-
-def text() -> str:
-    """The document as text, of an application on a home of its own."""
-    from api.app import create_app
-    from tidemill.settings import Settings
-
-    with tempfile.TemporaryDirectory() as folder:
-        app = create_app(Home(Path(folder)), Settings.model_validate({}))
-        found = json.dumps(document(app), indent=1, ensure_ascii=False) + "\n"
-        app.state.context.state.engine.dispose()
-    return found
-
-
-def write(file: Path = FILE) -> Path:
-    """Write the document to `file`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text(), encoding="utf-8")
-    return file
-
-
-if __name__ == "__main__":
-    print(write())

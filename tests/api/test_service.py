@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from api import openapi
+from api import publish
 from api.app import create_app
 from tidemill.home import CHECKOUT, Home
 from tidemill.settings import Settings
@@ -70,7 +70,7 @@ def test_the_docs_load_nothing_from_elsewhere(http: httpx.Client) -> None:
 
 
 def test_the_published_document_is_current() -> None:
-    assert openapi.FILE.read_text(encoding="utf-8") == openapi.text(), "run `python -m api.openapi`"
+    assert publish.FILE.read_text(encoding="utf-8") == publish.text(), "run `python -m api.publish`"
 
 
 def test_every_route_is_described_with_an_example_and_its_problems(app: FastAPI) -> None:
