@@ -81,7 +81,7 @@ def detail(context: Context, name: str) -> dict[str, Any]:
 
 
 def _counts(context: Context, name: str) -> dict[str, Any]:
-    from tidemill.learn.bundle import list_bundles
+    from tidemill.learn.bundle_info import list_bundles
     from tidemill.monitor.alerts import list_alerts
     from tidemill.serve.deployment import current
     from tidemill.store.history import count
@@ -126,7 +126,7 @@ def next_step(name: str, counts: dict[str, Any], problem: str | None, inbox: str
     if counts["truths"] == 0:
         return _step(
             "send_truth",
-            f"Send what turned out to be true to POST /v1/projects/{name}/ground-truth: "
+            "Say what turned out to be true on the page Predict, under Recent answers, or send it to the API: "
             "then the page Monitor shows how good the answers are.",
         )
     return _step("all_well", "Nothing needs doing. New data, truth and alerts will show here.")

@@ -36,6 +36,22 @@ def test_misuse_is_exit_code_2(arguments, capsys):
 
 
 @pytest.mark.usefixtures("home")
+def test_a_fault_of_ours_shows_no_traceback_and_keeps_one(capsys, monkeypatch, tmp_path):
+    def broken(*_):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(cli.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(cli.commands, "status", broken)
+    assert cli.main(["status"]) == 1
+    told = capsys.readouterr().err
+    assert "fault of its own" in told
+    assert "Traceback" not in told
+    (report,) = tmp_path.glob("tidemill-fault-*.txt")
+    assert str(report) in told
+    assert "RuntimeError: boom" in report.read_text()
+
+
+@pytest.mark.usefixtures("home")
 def test_an_error_says_what_and_what_to_do(capsys):
     assert cli.main(["logs", "nothing"]) == 1
     printed = capsys.readouterr()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -47,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print_error(_from_system(error))
         return 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a person is never shown a traceback
+        print_error(_from_fault(error))
+        return 1
 
 
 def print_error(error: TidemillError) -> None:
@@ -64,6 +69,17 @@ def _from_system(error: OSError) -> TidemillError:
         "The operating system refused",
         detail=f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""),
         remedy="Check the path, its permissions and the free disk space; `./tidemill doctor` looks at all three.",
+    )
+
+
+def _from_fault(error: Exception) -> TidemillError:
+    """A fault of ours; its traceback is kept in a file, since the home itself may be what is at fault."""
+    report = Path(tempfile.gettempdir()) / f"tidemill-fault-{os.getpid()}.txt"
+    report.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return TidemillError(
+        "Tidemill has a fault of its own",
+        detail=f"{type(error).__name__}: {error}",
+        remedy=f"Please report it, with {report} and the command you gave.",
     )
 
 

@@ -135,9 +135,36 @@ def test_runs_are_listed_by_project_and_job() -> None:
         assert {"key": "tidemill/job", "value": "training"} in variables["filter"]["tags"]
         return {"runsOrError": {"__typename": "Runs", "results": [{**RUN, "status": "FAILURE"}]}}
 
-    found = client(listed).list("pets", "training", 5)
+    nothing = {"logsForRun": {"__typename": "EventConnection", "cursor": "1", "hasMore": False, "events": []}}
+    found = client(listed, nothing).list("pets", "training", 5)
     assert [run.status for run in found] == ["failed"]
     assert found[0].error == "The run failed before its first step."
+
+
+def test_a_run_stopped_by_a_check_says_which_and_is_asked_once() -> None:
+    def check(name: str, success: bool, severity: str) -> dict[str, Any]:
+        evaluation = {
+            "checkName": name,
+            "success": success,
+            "severity": severity,
+            "description": "12 rows are in both train and test",
+            "assetKey": {"path": ["pets", "features"]},
+        }
+        return {"__typename": "AssetCheckEvaluationEvent", "evaluation": evaluation}
+
+    events = [
+        check("contract", True, "ERROR"),
+        check("rejects", False, "WARN"),
+        check("leakage", False, "ERROR"),
+        {"__typename": "RunFailureEvent", "message": "1 blocking asset check failed", "error": None},
+    ]
+    failed = {"runOrError": {"__typename": "Run", **RUN, "status": "FAILURE"}}
+    why = {"logsForRun": {"__typename": "EventConnection", "cursor": "1", "hasMore": False, "events": events}}
+    asked = client(failed, why, failed)
+    for _ in range(2):
+        run = asked.get("r1")
+        assert run is not None
+        assert run.error == "The check leakage of features failed: 12 rows are in both train and test"
 
 
 def test_a_server_that_is_away() -> None:

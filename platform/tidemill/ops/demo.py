@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidemill.client import Client, TrainingInfo
+from tidemill.client import ApiError, Client, TrainingInfo
 from tidemill.console import colour, duration, size
 from tidemill.errors import TidemillError
 from tidemill.home import Home
@@ -62,6 +62,8 @@ def run_demo(home: Home, exit_after: bool = False) -> int:
             _report_drift(client, teller)
             _query(home, teller)
         _summary(home, state, numbers)
+    except ApiError as error:
+        raise TidemillError(error.title, detail=error.detail, remedy=error.remedy) from error
     finally:
         if exit_after:
             control.stop(home, lambda _: None)

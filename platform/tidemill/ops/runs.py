@@ -180,6 +180,9 @@ query Why($id: ID!, $after: String) {
         __typename
         ... on ExecutionStepFailureEvent { stepKey error { ...chain } }
         ... on RunFailureEvent { message error { ...chain } }
+        ... on AssetCheckEvaluationEvent {
+          evaluation { checkName success severity description assetKey { path } }
+        }
       }
     }
   }
@@ -209,6 +212,7 @@ class DagsterRunClient(RunClient):
         self._transport = transport
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
+        self._reasons: dict[str, str | None] = {}
 
     def launch(self, project: str, job: str, tags: Mapping[str, str] | None = None) -> str:
         name = job_name(project, job)
@@ -235,7 +239,7 @@ class DagsterRunClient(RunClient):
             return None
         if answer["__typename"] != "Run":
             raise _trouble(answer.get("message", ""))
-        return _run_of(answer, self._why(run_id) if answer["status"] == "FAILURE" else None)
+        return self._run(answer)
 
     def list(self, project: str, job: str | None = None, limit: int = 20) -> Sequence[Run]:
         wanted = [{"key": TAG_PROJECT, "value": project}]
@@ -244,7 +248,7 @@ class DagsterRunClient(RunClient):
         answer = self._ask(_LIST, {"filter": {"tags": wanted}, "limit": limit})["runsOrError"]
         if answer["__typename"] != "Runs":
             raise _trouble(answer.get("message", ""))
-        return [_run_of(document, None) for document in answer["results"]]
+        return [self._run(document) for document in answer["results"]]
 
     def url(self, run_id: str) -> str | None:
         base = self._find_url()
@@ -307,8 +311,19 @@ class DagsterRunClient(RunClient):
         faults = "; ".join(str(fault.get("message")) for fault in answer.get("errors", []))
         return _trouble(faults or message or kind)
 
+    def _run(self, document: Mapping[str, Any]) -> Run:
+        """A run as Dagster tells it; why it failed does not change, so it is asked for once."""
+        run_id = str(document["runId"])
+        if document["status"] == "FAILURE" and run_id not in self._reasons:
+            self._reasons[run_id] = self._why(run_id)
+        return _run_of(document, self._reasons.get(run_id))
+
     def _why(self, run_id: str) -> str | None:
-        """The reason of a failed run in a person's words: the innermost error of the step that failed."""
+        """The reason of a failed run in a person's words.
+
+        The innermost error of the step that failed, else the blocking checks that stopped the run.
+        """
+        checks: list[str] = []
         after: str | None = None
         last: str | None = None
         for _ in range(_PAGES_OF_EVENTS):
@@ -319,7 +334,9 @@ class DagsterRunClient(RunClient):
                 if event["__typename"] == "ExecutionStepFailureEvent":
                     return _innermost(event.get("error")) or f"The step {event.get('stepKey')} failed."
                 if event["__typename"] == "RunFailureEvent":
-                    last = _innermost(event.get("error")) or event.get("message") or last
+                    last = "\n".join(checks) or _innermost(event.get("error")) or event.get("message") or last
+                if event["__typename"] == "AssetCheckEvaluationEvent":
+                    checks += _failed_check(event["evaluation"])
             if not page["hasMore"]:
                 return last
             after = page["cursor"]
@@ -354,6 +371,16 @@ def _run_of(document: Mapping[str, Any], error: str | None) -> Run:
         error=error,
         tags={key: value for key, value in tags.items() if key.startswith("tidemill/")},
     )
+
+
+def _failed_check(evaluation: Mapping[str, Any]) -> list[str]:
+    """A sentence for a check that failed and stops a run; none for any other."""
+    if evaluation["success"] or evaluation["severity"] != "ERROR":
+        return []
+    asset = (evaluation.get("assetKey") or {}).get("path", ["?"])[-1]
+    return [
+        f"The check {evaluation['checkName']} of {asset} failed: {evaluation.get('description') or ''}".strip()
+    ]
 
 
 def _innermost(error: Mapping[str, Any] | None) -> str | None:
