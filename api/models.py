@@ -17,7 +17,7 @@ from api.schemas import DeploymentCreate, RollbackCreate, body_schema
 from tidemill.errors import Conflict
 
 if TYPE_CHECKING:
-    from tidemill.learn.bundle import BundleInfo
+    from tidemill.learn.bundle_info import BundleInfo
 
 router = APIRouter(prefix="/v1/projects/{project}", tags=["models"], dependencies=[Depends(require_key)])
 
@@ -27,7 +27,7 @@ Version = Annotated[int, PathParameter(ge=1, le=10**9)]
 @router.get("/models", summary="Models", responses=ok(MODELS))
 def list_models(project: KnownName, context: Ctx) -> Response:
     """All models, newest first, and the version that answers now."""
-    from tidemill.learn.bundle import list_bundles
+    from tidemill.learn.bundle_info import list_bundles
 
     champion = _champion(context, project)
     bundles = list_bundles(context.home.models(project))
@@ -38,7 +38,7 @@ def list_models(project: KnownName, context: Ctx) -> Response:
 @router.get("/models/{version}", summary="One model", responses=ok(ONE_MODEL))
 def get_model(project: KnownName, version: Version, context: Ctx) -> Response:
     """One model with its evaluation on held-out rows, the candidates of the search, and its card."""
-    from tidemill.learn.bundle import load_info
+    from tidemill.learn.bundle_info import load_info
 
     return answer(_detail(load_info(context.home.models(project), version), _champion(context, project)))
 
@@ -112,7 +112,7 @@ def get_deployment(project: KnownName, context: Ctx) -> Response:
 
 def require_deployable(context: Context, project: str, version: int, despite_gate: bool) -> None:
     """Raise NotFound for a model that is not there, Conflict for one that has not passed its gate."""
-    from tidemill.learn.bundle import load_info
+    from tidemill.learn.bundle_info import load_info
 
     gate = load_info(context.home.models(project), version).gate
     if despite_gate or (gate and gate.get("passed")):

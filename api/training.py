@@ -14,7 +14,7 @@ from api.context import Context, Ctx, KnownName, KnownProject
 from api.schema_out import LAUNCHED, ONE_RUN, RUNS, TRAINING, TRAININGS, ok
 from api.schemas import TrainingCreate, body_schema
 from tidemill.errors import NotFound
-from tidemill.learn.bundle import BundleInfo, list_bundles
+from tidemill.learn.bundle_info import BundleInfo, list_bundles
 from tidemill.learn.progress import read_progress
 from tidemill.ops.runs import TAG_ACTOR, TAG_REASON, Run
 

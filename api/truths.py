@@ -71,7 +71,7 @@ def accept_truths(
 
 def classes_of(context: Context, project: Project) -> list[str] | None:
     """The classes a truth may be: of the contract, else of the newest model; None: any number, or nobody knows."""
-    from tidemill.learn.bundle import list_bundles
+    from tidemill.learn.bundle_info import list_bundles
 
     if not project.is_classification:
         return None

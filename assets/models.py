@@ -160,7 +160,7 @@ def _promotion_gate(project: Project) -> Any:
         description="The model beats the baseline and keeps the minimums of project.yaml on the held-out rows.",
     )
     def promotion_gate(evaluation: BundleVersion, home: HomeResource) -> AssetCheckResult:
-        from tidemill.learn.bundle import load_info
+        from tidemill.learn.bundle_info import load_info
 
         gate = load_info(home.home.models(project.name), evaluation.version).gate or {}
         return AssetCheckResult(

@@ -30,7 +30,7 @@ class BundleIOManager(IOManager):
         self.root = root
 
     def handle_output(self, context: OutputContext, obj: BundleVersion) -> None:
-        from tidemill.learn.bundle import load_info
+        from tidemill.learn.bundle_info import load_info
 
         info = load_info(Home.find(self.root).models(obj.project), obj.version)
         context.add_output_metadata(
@@ -43,7 +43,7 @@ class BundleIOManager(IOManager):
 
     def load_input(self, context: InputContext) -> BundleVersion:
         """The version this run made, else the newest: two trainings at once must not judge each other's model."""
-        from tidemill.learn.bundle import list_bundles
+        from tidemill.learn.bundle_info import list_bundles
 
         project = context.asset_key.path[0]
         bundles = list_bundles(Home.find(self.root).models(project))

@@ -1,6 +1,8 @@
 """Small trained models that several test modules look at; each is trained once."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,8 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from tidemill.labels.column import labels_from_column
+from tidemill.learn.bundle import write_bundle
+from tidemill.learn.bundle_info import BundleInfo
 from tidemill.learn.evaluation import Evaluation, evaluate
 from tidemill.learn.features import build_features
 from tidemill.learn.training import Training, train
@@ -35,6 +39,14 @@ def trained(name: str, task: str, table: pd.DataFrame, target: Column, **trainin
     done = train(features, project)
     return Trained(
         project, features, done, evaluate(done.best.pipeline, features, project, baseline=done.baseline)
+    )
+
+
+def publish(folder: Path, trained: Trained, **extra: Any) -> BundleInfo:
+    """The model as the next bundle in `folder`."""
+    provenance = {"dataset": "raw@1", "run_id": "r1"}
+    return write_bundle(
+        folder, project=trained.project, training=trained.training, provenance=provenance, **extra
     )
 
 

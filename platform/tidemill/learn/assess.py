@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tidemill.home import Home
-from tidemill.learn.bundle import BundleInfo, add_evaluation, load_model
+from tidemill.learn.bundle import add_evaluation, load_model
+from tidemill.learn.bundle_info import BundleInfo
 from tidemill.learn.evaluation import Evaluation, evaluate
 from tidemill.learn.gate import GateDecision, decide
 from tidemill.learn.plots import plot_evaluation

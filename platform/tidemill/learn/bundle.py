@@ -9,26 +9,26 @@
     models/3/evaluation.json     held-out metrics, and
     models/3/gate.json           the gate's decision: both beside the rest, added after publication
 
-Listing and reading bundle.json need neither pandas nor scikit-learn, so the API can do it: what needs them is
-imported where it is used. Which version is live is not said here but in `serve/deployment.py`.
+Here belong writing a bundle and loading its model and reference rows; pandas and scikit-learn are imported where
+they are used. What a bundle says of itself belongs to `learn/bundle_info.py`, which version is live to
+`serve/deployment.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import shutil
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import Corrupt, NotFound
+from tidemill.learn.bundle_info import BundleInfo, describe, load_info, versions
 from tidemill.learn.card import model_card
 from tidemill.store.durable import (
     disk_full_is_an_error,
@@ -53,44 +53,6 @@ LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
 STALE_AFTER = 24 * 3600.0
 
 
-@dataclass(frozen=True)
-class BundleInfo:
-    """One published model. `evaluation` and `gate` are None until they were added.
-
-    `metrics` maps a name to {"value", "low", "high"} on held-out rows and is empty before the evaluation; `cv` has
-    the search's own {"mean", "std", "scores"} of `metric`. `baseline` is the dummy's, of the same rows as
-    `metrics`, or by cross-validation before the evaluation.
-    """
-
-    folder: Path
-    version: int
-    project: str
-    task: str
-    estimator: str
-    params: dict[str, Any]
-    metric: str
-    metrics: dict[str, dict[str, float]]
-    cv: dict[str, Any]
-    baseline: dict[str, float]
-    classes: list[str]
-    positive: str | None
-    threshold: float | None
-    created: str
-    provenance: dict[str, Any]
-    candidates: list[dict[str, Any]]
-    files: dict[str, str]
-    evaluation: dict[str, Any] | None = None
-    gate: dict[str, Any] | None = None
-
-    @property
-    def card(self) -> str:
-        """The model card, in Markdown."""
-        return (self.folder / "card.md").read_text(encoding="utf-8")
-
-
-Bundle = BundleInfo
-
-
 def write_bundle(
     models_dir: Path,
     *,
@@ -100,7 +62,7 @@ def write_bundle(
     provenance: Mapping[str, Any] | None = None,
     reference: pd.DataFrame | None = None,
     contract: str | None = None,
-) -> Bundle:
+) -> BundleInfo:
     """Publish the best candidate of `training` as the next version.
 
     `reference` is the features table (only its train rows are kept); `contract` the text of project.yaml, else it
@@ -112,7 +74,7 @@ def write_bundle(
     model = to_bytes(training.best.pipeline)
     with locked(models_dir / ".publish.lock", what="the model store"), disk_full_is_an_error(models_dir):
         _remove_stale(models_dir)
-        version = max(_versions(models_dir), default=0) + 1
+        version = max(versions(models_dir), default=0) + 1
         aside = models_dir / f".draft-{uuid.uuid4().hex}"
         try:
             aside.mkdir()
@@ -126,7 +88,7 @@ def write_bundle(
             replace_json(aside / "bundle.json", document)
             if evaluation is not None:
                 replace_json(aside / "evaluation.json", evaluation.to_json())
-            info = _info(aside, document)
+            info = describe(aside, document)
             replace_bytes(aside / "card.md", model_card(info, project_facts(project)).encode())
             sync_folder(aside)
             aside.rename(models_dir / str(version))
@@ -138,7 +100,7 @@ def write_bundle(
 
 def add_evaluation(
     models_dir: Path, version: int, evaluation: Evaluation, decision: GateDecision | None = None
-) -> Bundle:
+) -> BundleInfo:
     """Lay the evaluation, the gate's decision and a new card beside a published bundle; bundle.json stays."""
     folder = load_info(models_dir, version).folder
     with locked(models_dir / ".publish.lock", what="the model store"):
@@ -148,32 +110,6 @@ def add_evaluation(
         info = load_info(models_dir, version)
         replace_bytes(folder / "card.md", model_card(info, _stored_facts(folder)).encode())
     return info
-
-
-def list_bundles(models_dir: Path) -> list[BundleInfo]:
-    """All published models, oldest first. Raises Corrupt for one that cannot be read."""
-    return [load_info(models_dir, version) for version in _versions(models_dir)]
-
-
-def load_info(models_dir: Path, version: int) -> BundleInfo:
-    """What one bundle says of itself. Raises NotFound, or Corrupt when it cannot be read."""
-    folder = models_dir / str(int(version))
-    try:
-        document = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
-        return _info(folder, document)
-    except FileNotFoundError as error:
-        known = ", ".join(map(str, _versions(models_dir))) or "none yet"
-        raise NotFound(
-            f"There is no model {version}",
-            detail=f"{folder} is not there; the versions are: {known}",
-            remedy="Choose one of those, or train a model first.",
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(
-            f"What describes model {version} is not readable",
-            detail=f"{folder}: {error}",
-            remedy="Restore the bundle's folder from a backup, or train again.",
-        ) from error
 
 
 def load_model(models_dir: Path, version: int) -> Pipeline:
@@ -239,12 +175,6 @@ def _checked_bytes(info: BundleInfo, name: str, what: str) -> bytes:
             remedy="Restore the bundle's folder from a backup, or train again.",
         )
     return data
-
-
-def _versions(models_dir: Path) -> list[int]:
-    if not models_dir.is_dir():
-        return []
-    return sorted(int(path.name) for path in models_dir.iterdir() if path.name.isdecimal())
 
 
 def _remove_stale(models_dir: Path) -> None:
@@ -342,22 +272,3 @@ def _write_reference(file: Path, features: pd.DataFrame, training: Training) -> 
     joined = rows[kept].merge(scores, on="_row", how="left", validate="1:1")
     joined.to_parquet(file, index=False, compression="zstd")
     sync_file(file)
-
-
-def _info(folder: Path, document: dict[str, Any]) -> BundleInfo:
-    evaluation = _beside(folder / "evaluation.json")
-    measured = (
-        {"metrics": evaluation["metrics"], "baseline": evaluation["baseline"]}
-        if evaluation is not None
-        else {}
-    )
-    gate = _beside(folder / "gate.json")
-    return BundleInfo(folder=folder, evaluation=evaluation, gate=gate, **{**document, **measured})
-
-
-def _beside(file: Path) -> dict[str, Any] | None:
-    try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return document

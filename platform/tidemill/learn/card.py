@@ -7,10 +7,9 @@ bundle.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tidemill.learn.bundle import BundleInfo
+from tidemill.learn.bundle_info import BundleInfo
 
 _SPLITS = {
     "random": "drawn by a hash of each row's key",

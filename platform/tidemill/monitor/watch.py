@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from tidemill.home import Home
-from tidemill.learn.bundle import BundleInfo, load_info, load_reference
+from tidemill.learn.bundle import load_reference
+from tidemill.learn.bundle_info import BundleInfo, load_info
 from tidemill.learn.metrics import Interval
 from tidemill.monitor.alerts import count_unresolved, raise_alert, resolve
 from tidemill.monitor.drift import PREDICTION, SCORE, DriftReport, drift_report

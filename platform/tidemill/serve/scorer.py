@@ -46,7 +46,8 @@ class SklearnScorer(Scorer):
     """Runs the fitted pipeline of a bundle. Raises NotFound or Corrupt when it cannot be loaded."""
 
     def __init__(self, models_dir: Path, version: int, project: Project) -> None:
-        from tidemill.learn.bundle import load_info, load_model
+        from tidemill.learn.bundle import load_model
+        from tidemill.learn.bundle_info import load_info
 
         info = load_info(models_dir, version)
         self.version = version
