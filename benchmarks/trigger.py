@@ -42,10 +42,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="three trainings, without the peer")
+    parser.add_argument("--quick", action="store_true", help="two trainings, without the peer")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
-    rounds = 3 if options.quick else 10
+    rounds = 2 if options.quick else 10
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
         home = make_home(Path(folder) / "home")
         state = control.start_detached(home, lambda line: print(f"  {line}", file=sys.stderr))

@@ -29,7 +29,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ from tidemill.settings import load_settings
 PID_TAG = "tidemill/worker_pid"
 STARTED_TAG = "tidemill/worker_started"
 
-# Imported before the first fork: about 280 MB once, instead of 10 s of imports in each run.
-WARM = (
+# Imported before the first fork, so that every run has them.
+NEEDED_BY_ALL = (
     "dagster._cli.api",
     "dagster._core.instance.factory",
     "dagster._core.scheduler",
@@ -50,6 +50,9 @@ WARM = (
     "dagster._core.storage.root",
     "dagster._core.storage.sqlite_storage",
     "resources.launcher",
+)
+# Imported one by one while nothing is asked, so that most runs have them: 200 MB once instead of 8 s in each run.
+NEEDED_BY_MOST = (
     "tidemill.data.ingest",
     "tidemill.labels.column",
     "tidemill.learn.assess",
@@ -70,11 +73,15 @@ def is_alive(pid: int, started: float) -> bool:
         return False
 
 
+DONE = object()
+
+
 class RunWorker:
     """Forks runs from a warm process, at most `limit` at once; the rest wait in the order they came.
 
     `execute` is what a child does with a run id and `report_lost` what a child does for a run whose process
-    ended without a word; both are called in children only.
+    ended without a word; both are called in children only. `when_idle` is gone through step by step while nothing
+    is asked.
     """
 
     def __init__(
@@ -84,11 +91,14 @@ class RunWorker:
         limit: int,
         execute: Callable[[str], None],
         report_lost: Callable[[str, str], None],
+        when_idle: Iterable[object] = (),
     ) -> None:
         self.path = path
         self.limit = limit
         self.execute = execute
         self.report_lost = report_lost
+        self.when_idle = iter(when_idle)
+        self.is_idle_done = False
         self.running: dict[int, str] = {}  # pid -> run id
         self.reporters: set[int] = set()
         self.waiting: deque[str] = deque()
@@ -105,11 +115,14 @@ class RunWorker:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         while not self.stopping:
-            for key, _ in self._selector.select(timeout=1.0):
+            asked = self._selector.select(timeout=1.0 if self.is_idle_done else 0.02)
+            for key, _ in asked:
                 if key.fileobj is self._wake_read:
                     self._wake_read.recv(4096)
                 else:
                     self._accept()
+            if not asked and not self.is_idle_done:
+                self.is_idle_done = next(self.when_idle, DONE) is DONE
             self._reap()
             self._start_waiting()
         self._end_children()
@@ -287,13 +300,20 @@ def reap_lost_runs() -> list[str]:
 
 
 def warm_up(home: Home) -> None:
-    """Import what runs need and assemble the definitions once, so that forks have both."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name in WARM:
+    """Import what every run needs and assemble the definitions once, so that forks have both."""
+    for name in NEEDED_BY_ALL:
         importlib.import_module(name)
     from assets.definitions import build_definitions
 
     build_definitions(home)
+
+
+def warm_up_further() -> Iterator[str]:
+    """Import what most runs need, a module a step."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in NEEDED_BY_MOST:
+        importlib.import_module(name)
+        yield name
     gc.collect()
     gc.freeze()  # what is here stays: forks share its pages as long as the collector leaves them alone
 
@@ -305,6 +325,7 @@ def main() -> None:
         limit=load_settings().concurrent_runs,
         execute=execute_run,
         report_lost=report_lost,
+        when_idle=warm_up_further(),
     )
     warm_up(home)
     _reap_in_child()

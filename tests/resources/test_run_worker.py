@@ -165,3 +165,20 @@ def test_a_process_is_known_by_its_start_time_too() -> None:
     started = psutil.Process().create_time()
     assert is_alive(os.getpid(), started)
     assert not is_alive(os.getpid(), started - 10)
+
+
+def test_idle_work_goes_step_by_step_and_never_before_an_order(tmp_path: Path) -> None:
+    idle = "(time.sleep(0.2) or (folder / 'idle').write_text(str(n)) for n in range(5))"
+    code = WORKER.replace("report_lost=report_lost)", f"report_lost=report_lost, when_idle={idle})")
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
+    try:
+        caller = Caller(tmp_path, process)
+        wait_for(lambda: (tmp_path / "worker.sock").exists())
+        caller.order("launch", "quick")
+        caller.wait("quick.ended")
+        assert not (tmp_path / "idle").exists() or (tmp_path / "idle").read_text() != "4"
+        wait_for(lambda: (tmp_path / "idle").exists() and (tmp_path / "idle").read_text() == "4")
+        assert caller.send(b"ping").startswith(b"pong")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
