@@ -162,6 +162,7 @@ class FakeApi:
     def _post_trainings(self, _rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
         started = training("t9", None, status="running") | {"ended_at": None}
         started["steps"][-1] |= {"status": "running", "ended_at": None}
+        started["progress"] = {"done": 19, "total": 57, "best_score": 0.994, "name": "random_forest"}
         self.trainings.insert(0, started)
         return 202, {name: started[name] for name in ("id", "status", "url", "dagster_url")}
 
@@ -185,6 +186,9 @@ class FakeApi:
         sent = json.loads(body)
         if sent["expected_revision"] != self.deployment["revision"]:
             raise Problem(409, "The deployment changed meanwhile", "revision", "Look again, then decide.")
+        model = next(found for found in self.models if found["version"] == int(rest[0]))
+        if not model["gate"]["passed"] and not sent["despite_gate"]:
+            raise Problem(409, "The model has not passed its gate", "roc_auc", "Deploy it despite its gate.")
         return 200, self._deploy("deploy", int(rest[0]), sent["reason"])
 
     def _post_rollback(self, _rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
@@ -458,6 +462,7 @@ def training(run_id: str, version: int | None, status: str = "succeeded") -> dic
         "url": f"/v1/projects/breast_cancer/trainings/{run_id}",
         "dagster_url": f"http://127.0.0.1:8702/runs/{run_id}",
         "model_version": version,
+        "progress": None,
     }
 
 

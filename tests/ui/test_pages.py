@@ -250,6 +250,7 @@ def test_starting_a_training_shows_its_steps_and_blocks_a_second(
     assert not app.exception
     assert fake_api.trainings[0]["status"] == "running"
     assert "Now" in text_of(app)
+    assert "19 of 57 fits" in text_of(app)
     assert app.button[0].disabled
 
 
@@ -296,6 +297,22 @@ def test_an_older_version_can_be_made_live(fake_api: FakeApi, open_page: OpenPag
     assert not app.exception
     assert fake_api.deployment["champion"] == 1
     assert fake_api.deployment["history"][0]["reason"] == "a test"
+
+
+def test_a_version_the_gate_refused_can_be_made_live_by_decision(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    next(model for model in fake_api.models if model["version"] == 1)["gate"]["passed"] = False
+    app = open_page("models")
+    next(box for box in app.selectbox if box.label == "Version").select(1).run()
+    assert "has not passed the gate" in text_of(app)
+
+    reason = next(box for box in app.text_input if "kept in the history" in box.placeholder)
+    reason.input("agreed with the clinic")
+    next(button for button in app.button if button.label == "Make version 1 live").click().run()
+
+    assert not app.exception
+    assert fake_api.deployment["champion"] == 1
 
 
 def test_a_change_needs_a_reason(fake_api: FakeApi, open_page: OpenPage) -> None:

@@ -122,11 +122,17 @@ def change_live(project: str, model: ModelDetail, deployment: DeploymentInfo) ->
     version, previous = model["version"], deployment["previous"]
     if not model["champion"]:
         with st.popover(f"Make version {version} live", type="primary", icon=":material/rocket_launch:"):
-            if model["gate"] is None or not model["gate"]["passed"]:
-                st.markdown(":orange[:material/warning:] This version has not passed the gate.")
+            has_passed = model["gate"] is not None and model["gate"]["passed"]
+            if not has_passed:
+                st.markdown(
+                    ":orange[:material/warning:] This version has not passed the gate. Making it live all the "
+                    "same is your decision; the reason is kept in the history."
+                )
             with_reason(
                 f"Make version {version} live",
-                lambda reason: api().deploy(project, version, reason, deployment["revision"]),
+                lambda reason: api().deploy(
+                    project, version, reason, deployment["revision"], despite_gate=not has_passed
+                ),
             )
     if previous is not None and deployment["champion"] is not None:
         with st.popover(f"Go back to version {previous}", icon=":material/undo:"):

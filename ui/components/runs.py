@@ -68,6 +68,7 @@ def show(project: str, run: RunInfo, title: str) -> None:
         if run["status"] == "queued":
             st.markdown("Waiting for its turn.")
         _steps(project, run)
+        _search(run)
         if run["error"]:
             st.markdown("**What went wrong**")
             st.code(run["error"], language=None, wrap_lines=True)
@@ -82,6 +83,15 @@ def _steps(project: str, run: RunInfo) -> None:
         lines.append(f":{color}[{icon}] {step_name(project, step['name'])} :small[:gray[{time}]]")
     if lines:
         st.markdown("  \n".join(lines))
+
+
+def _search(run: RunInfo) -> None:
+    """How far a training's search is, while it goes on."""
+    found = run.get("progress")
+    if is_going_on(run) and isinstance(found, dict) and found["total"]:
+        told = f"{found['done']} of {found['total']} fits, best score {words.number(found['best_score'])}"
+        st.progress(min(1.0, found["done"] / found["total"]))
+        st.caption(f"{told} · now: {words.estimator(found['name'])}")
 
 
 def step_name(project: str, key: str) -> str:

@@ -310,7 +310,9 @@ def _summary(home: Home, state: State, numbers: Numbers) -> None:
     print(f"  {urls['Dashboard']:<28} the dashboard: overview, data, training, models, predict, monitor")
     print(f"  {urls['Dagster']:<28} Dagster: the asset graph, runs, checks")
     print(f"  {urls['API'] + '/docs':<28} the API")
-    print(f"  key for the API             {home.secrets / 'owner.key'}")
+    # A person at a terminal gets the key itself; what may end up in a log names its file.
+    key = home.secrets / "owner.key"
+    print(f"  key for the API             {key.read_text().strip() if sys.stdout.isatty() else key}")
     print()
     print("  ./tidemill status, ./tidemill logs, ./tidemill down")
 
