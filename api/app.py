@@ -16,7 +16,8 @@ from api.front import Front
 from api.openapi import document
 from tidemill import __version__
 from tidemill.home import Home
-from tidemill.ops.runs import RunClient, dagster_runs
+from tidemill.ops.dagster_runs import dagster_runs
+from tidemill.ops.runs import RunClient
 from tidemill.settings import Settings
 
 ROUTERS = (overview, ingest, tables, training, models, predict, monitoring, service)

@@ -32,7 +32,8 @@ import psutil
 from tidemill.client import Client
 from tidemill.home import CHECKOUT, Home
 from tidemill.ops import control
-from tidemill.ops.runs import DagsterRunClient, Run
+from tidemill.ops.dagster_runs import DagsterRunClient
+from tidemill.ops.runs import Run
 
 PROJECT = "wine"
 SETTINGS = {"candidates": ["linear"], "trials": 1, "folds": 2}

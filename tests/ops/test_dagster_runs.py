@@ -7,8 +7,8 @@ import pytest
 
 from tidemill.errors import InvalidInput, NotReady
 from tidemill.home import Home
-from tidemill.ops import runs
-from tidemill.ops.runs import DagsterRunClient, dagster_url
+from tidemill.ops import dagster_runs as runs
+from tidemill.ops.dagster_runs import DagsterRunClient, dagster_url
 
 STARTED = 1777557900.5
 RUN = {
