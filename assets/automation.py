@@ -24,10 +24,9 @@ from dagster import (
 )
 
 from resources.home import HomeResource
+from tidemill.ops.runs import TAG_JOB, TAG_PROJECT
 from tidemill.project import Project
 
-PROJECT_TAG = "tidemill/project"
-JOB_TAG = "tidemill/job"
 UNDER_WAY = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -59,7 +58,7 @@ def build_jobs(project: Project) -> dict[str, Any]:
         name: define_asset_job(
             f"{project.name}__{name}",
             selection=AssetSelection.assets(*([project.name, step] for step in steps)),
-            tags={PROJECT_TAG: project.name, JOB_TAG: name},
+            tags={TAG_PROJECT: project.name, TAG_JOB: name},
             # One process: importing what a step needs costs more than most steps of a small project do.
             executor_def=in_process_executor,
             description=f"{project.display_name}: {' -> '.join(steps)}",
@@ -118,4 +117,4 @@ def next_attempt(cursor: str | None, landed: Sequence[str]) -> int:
 
 
 def _ingest_tags(project: Project) -> dict[str, str]:
-    return {PROJECT_TAG: project.name, JOB_TAG: "ingest"}
+    return {TAG_PROJECT: project.name, TAG_JOB: "ingest"}

@@ -9,6 +9,7 @@ from dagster import AssetExecutionContext, MaterializeResult, asset
 
 from resources.bundles import BundleVersion
 from resources.home import HomeResource
+from tidemill.ops.runs import TAG_ACTOR
 from tidemill.project import Project
 
 
@@ -33,7 +34,7 @@ def build(project: Project) -> list[Any]:
             project.name,
             evaluation.version,
             expected_revision=live.revision if live else None,
-            actor=context.run.tags.get("tidemill/actor", "dagster"),
+            actor=context.run.tags.get(TAG_ACTOR, "dagster"),
             reason=f"passed the promotion gate in run {context.run_id}",
         )
         return MaterializeResult(
