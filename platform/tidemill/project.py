@@ -60,6 +60,22 @@ class Column(Part):
     description: str = ""
 
 
+class Rule(Part):
+    """What the values of one row must be to each other, as an SQL expression over the columns."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,59}$", description="What rejects and checks call the rule.")
+    check: str = Field(
+        min_length=1,
+        max_length=2_000,
+        description="True for good rows, such as end_date >= start_date. A row for which it is NULL passes.",
+    )
+    columns: list[str] = Field(
+        default_factory=list,
+        description="The columns that a reject names; by default those that the expression reads.",
+    )
+    message: str = Field("", max_length=200, description="What a person is told when a row breaks the rule.")
+
+
 class Labels(Part):
     """Where labels come from. `column` takes the target column of the data."""
 
@@ -148,6 +164,7 @@ class Project(Part):
     task: Task
     sources: list[InboxSource] = Field(default_factory=lambda: [InboxSource()], min_length=1)
     columns: dict[str, Column] = Field(min_length=2)
+    rules: list[Rule] = Field(default_factory=list, description="Rules over several columns of one row.")
     rejects: Rejects = Rejects()
     labels: Labels = Labels()
     features: Features = Features()

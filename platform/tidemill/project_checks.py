@@ -27,6 +27,7 @@ def contradictions(project: Project) -> list[Fault]:
         *_role_faults(project),
         *_task_faults(project),
         *_training_faults(project),
+        *_rule_faults(project),
     ]
 
 
@@ -115,4 +116,21 @@ def _training_faults(project: Project) -> list[Fault]:
     kind = project.training.split.kind
     if kind in ("time", "group") and not project.by_role(kind):
         faults.append((("training", "split", "kind"), kind, f"it needs a column with the role {kind}"))
+    return faults
+
+
+def _rule_faults(project: Project) -> list[Fault]:
+    faults: list[Fault] = []
+    names: set[str] = set()
+    for index, rule in enumerate(project.rules):
+        if rule.name in names:
+            faults.append((("rules", index, "name"), rule.name, "each rule has a name of its own"))
+        names.add(rule.name)
+        for place, name in enumerate(rule.columns):
+            if name not in project.columns:
+                faults.append((("rules", index, "columns", place), name, "there is no such column"))
+    if project.rules:
+        from tidemill.data import row_rules  # DuckDB, which a project without rules does not wait for
+
+        faults += row_rules.faults(project)
     return faults

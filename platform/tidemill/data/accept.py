@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from tidemill.data import row_rules
 from tidemill.data.casting import (
     ARROW_TYPES,
     SQL_TYPES,
@@ -29,6 +30,7 @@ from tidemill.data.casting import (
     quoted,
     typed,
 )
+from tidemill.data.formula import harmless
 from tidemill.data.source import SourceFile
 from tidemill.data.staging import Chunk, chunks
 from tidemill.errors import ContractViolation, Corrupt
@@ -168,6 +170,7 @@ class Acceptor:
         self.unique = [
             (name, index) for name, column, index in self.columns if column.role == "id" or column.unique
         ]
+        self.rules = list(enumerate(project.rules))
 
     def tables(self, rejects: Path, on_progress: Callable[[int], None] | None = None) -> Iterator[pa.Table]:
         """The accepted rows, chunk by chunk, while the rejected ones are written to `rejects`."""
@@ -199,7 +202,8 @@ class Acceptor:
                 )
 
     def _check(self, chunk: Chunk) -> None:
-        """Make the table `checked`: line, cells c, typed values t and broken rules f of every column."""
+        """Make the table `checked`: line, cells c, typed values t and broken rules f of every column, and for each
+        rule over the row g, whether it is broken."""
         self.connection.register("chunk", chunk.cells)
         each = [(column, index) for _, column, index in self.columns]
         texts = ", ".join(f"{cleaned(column, f'c{i}')} AS r{i}" for column, i in each)
@@ -207,12 +211,26 @@ class Acceptor:
         codes = ", ".join(f"{broken(column, f'r{i}', f't{i}')} AS f{i}" for column, i in each)
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE checked AS "
-            f"WITH texts AS (SELECT *, {texts} FROM chunk), typed AS (SELECT *, {values} FROM texts) "
-            f"SELECT *, {codes} FROM typed"
+            f"WITH texts AS (SELECT *, {texts} FROM chunk), typed AS (SELECT *, {values} FROM texts), "
+            f"coded AS (SELECT *, {codes} FROM typed) {self._with_rules()}"
         )
         self.connection.unregister("chunk")
         for _, index in self.unique:
             self._check_unique(index)
+
+    def _with_rules(self) -> str:
+        """SQL of the rows of `coded`, with a column g for each rule over the row."""
+        if not self.rules:
+            return "SELECT * FROM coded"
+        # A rule speaks of the contract's names. None of these begins with an underscore, so the columns of ours
+        # step aside behind one: a column of the data may be called c0 as well.
+        indexes = [index for *_, index in self.columns]
+        ours = ["line", *(f"{kind}{index}" for index in indexes for kind in "ctf")]
+        aside = ", ".join(f"{name} AS _{name}" for name in ours)
+        named = ", ".join(f"t{index} AS {quoted(name)}" for name, _, index in self.columns)
+        back = ", ".join(f"_{name} AS {name}" for name in ours)
+        broken_rules = ", ".join(f"{row_rules.breaks(rule)} AS g{index}" for index, rule in self.rules)
+        return f"SELECT {back}, {broken_rules} FROM (SELECT {aside}, {named} FROM coded)"
 
     def _check_unique(self, i: int) -> None:
         good = self._good
@@ -227,7 +245,8 @@ class Acceptor:
 
     @property
     def _good(self) -> str:
-        return "(" + " AND ".join(f"f{index} = 0" for *_, index in self.columns) + ")"
+        keeps = [f"f{index} = 0" for *_, index in self.columns] + [f"NOT g{index}" for index, _ in self.rules]
+        return "(" + " AND ".join(keeps) + ")"
 
     def _accepted(self) -> pa.Table:
         for _, index in self.unique:
@@ -257,17 +276,30 @@ class Acceptor:
             self.tally.rejected += 1
             yield self._reject(row.line, row.fault.column, row.fault.value, row.fault.reason)
         codes = ", ".join(f"f{index}, c{index}" for *_, index in self.columns)
-        found = self.connection.execute(f"SELECT line, {codes} FROM checked WHERE NOT {self._good}")
-        for line, *pairs in found.fetchall():
+        flags = "".join(f", g{index}" for index, _ in self.rules)
+        found = self.connection.execute(f"SELECT line, {codes}{flags} FROM checked WHERE NOT {self._good}")
+        split = 2 * len(self.columns)
+        for line, *cells in found.fetchall():
             self.tally.rejected += 1
-            yield from self._broken(line, pairs)
+            yield from self._broken(line, cells[:split])
+            yield from self._broken_rules(line, cells[1:split:2], cells[split:])
 
     def _broken(self, line: int, pairs: list[Any]) -> Iterator[tuple[int, str, str, str]]:
         for (name, column, _), code, value in zip(self.columns, pairs[::2], pairs[1::2], strict=True):
             if code:
                 yield self._reject(line, name, value or "", explain(column, Broken(code)))
 
+    def _broken_rules(
+        self, line: int, cells: list[Any], flags: list[Any]
+    ) -> Iterator[tuple[int, str, str, str]]:
+        texts = {name: cell for (name, *_), cell in zip(self.columns, cells, strict=True)}
+        for (_, rule), is_broken in zip(self.rules, flags, strict=True):
+            if is_broken:
+                names = row_rules.reported_columns(rule, self.project)
+                shown = ", ".join(texts[name] or "" for name in names)
+                yield self._reject(line, ", ".join(names), shown, row_rules.reason(rule))
+
     def _reject(self, line: int, column: str, value: str, reason: str) -> tuple[int, str, str, str]:
         self.tally.note(line, column, reason)
         shown = value if len(value) <= SHOWN_VALUE else value[:SHOWN_VALUE] + "..."
-        return line, column, shown, reason
+        return line, harmless(column), harmless(shown), harmless(reason)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from tidemill.data import row_rules
 from tidemill.data.casting import ARROW_TYPES, Broken, quoted, rules
 from tidemill.data.profile import rows_of
-from tidemill.project import Column, Project
+from tidemill.project import Column, Project, Rule
 from tidemill.settings import load_settings
 from tidemill.store.tables import TableVersion
 
@@ -25,8 +26,8 @@ RULES = {Broken.BELOW: "min", Broken.ABOVE: "max", Broken.VALUES: "values"}
 class Violation:
     """One broken rule: how many rows break it, and some of their values.
 
-    `rule` is the contract's field: `nulls`, `min`, `max`, `values`, `unique`, `type`, or `column` for a missing
-    or unknown column.
+    `rule` is the contract's field: `nulls`, `min`, `max`, `values`, `unique`, `type`, `column` for a missing or
+    unknown column, or the name of a rule over the row; `column` then lists those it is about.
     """
 
     column: str
@@ -40,9 +41,14 @@ def check_table(version: TableVersion, project: Project) -> list[Violation]:
     violations = list(_shape(version, project))
     wrong = {violation.column for violation in violations}
     with duckdb.connect(config={"memory_limit": load_settings().duckdb_memory}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
         for name, column in project.columns.items():
             if name not in wrong:
                 violations += _check_column(connection, version, name, column)
+        for rule in project.rules:
+            needed = {*row_rules.named_columns(rule, project), *row_rules.reported_columns(rule, project)}
+            if not wrong & needed:
+                violations += _check_row(connection, version, rule, project)
     return violations
 
 
@@ -77,6 +83,20 @@ def _check_column(
     for (rule, condition), count in zip(broken.items(), counts or (), strict=True):
         if count:
             yield Violation(name, rule, count, _examples(connection, version, value, condition))
+
+
+def _check_row(
+    connection: duckdb.DuckDBPyConnection, version: TableVersion, rule: Rule, project: Project
+) -> Iterator[Violation]:
+    columns = row_rules.reported_columns(rule, project)
+    rows, condition = rows_of(version), row_rules.breaks(rule)
+    found = connection.execute(f"SELECT count_if({condition}) FROM {rows}").fetchone()
+    if found and found[0]:
+        shown = "concat_ws(', ', " + ", ".join(f"CAST({quoted(name)} AS VARCHAR)" for name in columns) + ")"
+        examples = connection.execute(
+            f"SELECT DISTINCT {shown} FROM {rows} WHERE {condition} ORDER BY 1 LIMIT {EXAMPLES}"
+        ).fetchall()
+        yield Violation(", ".join(columns), rule.name, found[0], [text for (text,) in examples])
 
 
 def _examples(

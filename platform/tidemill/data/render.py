@@ -38,6 +38,9 @@ def render_yaml(
     lines += [_field("name", project.name)]
     lines += [_field(name, value) for name in ("title", "description") if (value := getattr(project, name))]
     lines += [_field("task", project.task), "", *_sources(project), "", *_columns(project, notes or {})]
+    if project.rules:
+        lines += ["", "# What the values of one row must be to each other.", "rules:"]
+        lines += [f"  - {_flow(rule.model_dump(exclude_defaults=True))}" for rule in project.rules]
     for name, comment in SECTIONS.items():
         lines += [
             "",
