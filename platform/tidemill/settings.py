@@ -33,6 +33,9 @@ class Settings(BaseModel):
         None, description="SQLAlchemy URL of the control database; SQLite in the home when unset."
     )
     max_upload_bytes: int = Field(1_073_741_824, ge=1024, description="Largest file the API takes, in bytes.")
+    max_unpacked_bytes: int = Field(
+        21_474_836_480, ge=1024, description="Most bytes that a gzip or zip may unpack to."
+    )
     max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest JSON body the API takes, in bytes.")
     max_records: int = Field(10_000, ge=1, description="Most records in one prediction request.")
     segment_bytes: int = Field(

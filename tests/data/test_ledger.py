@@ -55,6 +55,7 @@ def test_unfinished_hidden_and_unmatched_files_do_not_wait(
         drop(name)
     (home.inbox("shop") / "folder.csv").mkdir()
     (home.inbox("shop") / "dangling.csv").symlink_to("nowhere.csv")
+    (home.inbox("shop") / "linked.csv").symlink_to(home.project_file("shop"))
     only_csv = shop.model_copy(update={"sources": [InboxSource(pattern="*.csv")]})
     assert [path.name for path in ledger.pending_files(home, only_csv)] == ["b.csv", "a.csv"]
     assert len(ledger.pending_files(home, "shop")) == 3

@@ -179,7 +179,7 @@ class _Run:
         tally = Tally()
         try:
             with workbench(self.scratch) as connection:
-                source = open_source(original.path, name=original.name)
+                source = open_source(original.path, name=original.name, scratch=self.scratch)
                 check_columns(source, self.project)
                 acceptor = Acceptor(connection, source, self.project, original.sha256)
                 tally = acceptor.tally
@@ -297,10 +297,14 @@ def _copy_hashed(path: Path, target: Path) -> tuple[str, int]:
     digest = hashlib.sha256()
     before = _stat(path)
     try:
+        itself = path.lstat()
         source = path.open("rb")
     except OSError as error:
         raise _unreadable(path, error) from error
     with source, target.open("wb") as copy:
+        # A link put in the file's place since it was listed could name any file of this machine.
+        if not os.path.samestat(os.fstat(source.fileno()), itself):
+            raise _unreadable(path, OSError("it is a link, not a file"))
         while piece := source.read(PIECE):
             digest.update(piece)
             copy.write(piece)

@@ -123,8 +123,8 @@ def rejects_file(home: Home, project: str, file_id: str) -> Path:
 def pending_files(home: Home, project: Project | str) -> list[Path]:
     """Files that wait in the project's inbox, oldest first. Cheap: names and times only, nothing is opened.
 
-    Dotfiles, files that bear the name of an unfinished copy, folders, and names outside the project's pattern
-    are left out.
+    Dotfiles, files that bear the name of an unfinished copy, folders, links (they could name any file of this
+    machine), and names outside the project's pattern are left out.
     """
     described = load_project(home, project) if isinstance(project, str) else project
     patterns = [source.pattern for source in described.sources]
@@ -135,7 +135,7 @@ def pending_files(home: Home, project: Project | str) -> list[Path]:
         if path.name.startswith(".") or path.name.lower().endswith(UNFINISHED) or not named:
             continue
         # None: taken by another process since the folder was listed.
-        if path.is_file() and (found := _stat(path)) is not None:
+        if path.is_file() and not path.is_symlink() and (found := _stat(path)) is not None:
             waiting.append((found.st_mtime_ns, path))
     return [path for _, path in sorted(waiting)]
 

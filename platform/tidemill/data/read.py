@@ -1,49 +1,86 @@
-"""Opening a source file: CSV or a workbook becomes one stream of (line, cells as text).
+"""Opening a source file: CSV, a workbook or Parquet becomes one stream of (line, cells as text).
 
 Here belong the choice of reader by suffix and the checks of the header. How a CSV is taken apart is
-`data/delimited.py`, a workbook `data/workbook.py`; what both give is `data/source.py`, what a cell means
-`data/casting.py`. Every row of a file appears in the stream once: as cells, or as a fault with its reason.
+`data/delimited.py`, a workbook `data/workbook.py`, Parquet `data/columnar.py`, an archive around one of them
+`data/packed.py`; what all give is `data/source.py`, what a cell means `data/casting.py`. Every row of a file
+appears in the stream once: as cells, or as a fault with its reason.
 """
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
+from tidemill.data.packed import PACKED, unpack
 from tidemill.data.source import Place, SourceFile, empty_file
 from tidemill.errors import InvalidInput
 
 DELIMITED = frozenset({".csv", ".tsv", ".txt", ".tab"})
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"})
+COLUMNAR = frozenset({".parquet"})
 MAX_COLUMNS = 5_000
 MAX_NAME = 200
 
 
-def open_source(path: Path, *, sheet: str | None = None, name: str | None = None) -> SourceFile:
-    """Open a CSV (`.csv .tsv .txt .tab`) or a workbook (`.xlsx .xlsm .xls .xlsb .ods`).
+def open_source(
+    path: Path, *, sheet: str | None = None, name: str | None = None, scratch: Path | None = None
+) -> SourceFile:
+    """Open a CSV (`.csv .tsv .txt .tab`), a workbook (`.xlsx .xlsm .xls .xlsb .ods`) or a Parquet file.
 
-    `name` is used in messages, when the file's own is not what its sender knows. Raises InvalidInput for what is
-    no such file: missing, empty, binary, a folder, another suffix, or a header with blank, doubled or impossible
-    names. The file stays open until its rows were read or dropped.
+    Any of them may be packed as `.gz` or alone in a `.zip`; it is then unpacked under `scratch`, by default the
+    system's folder for temporary files, and removed with the stream of its rows. `name` is used in messages, when
+    the file's own is not what its sender knows. Raises InvalidInput for what is no such file: missing, empty,
+    binary, a folder, another suffix, or a header with blank, doubled or impossible names; TooLarge for an archive
+    that unpacks to more than allowed. The file stays open until its rows were read or dropped.
     """
     place = Place(path, name or path.name)
-    suffix = path.suffix.lower()
     _check_readable(place)
+    source = _open_packed(place, sheet, scratch) if _suffix(place) in PACKED else _open(place, sheet)
+    _check_header(source)
+    return source
+
+
+def _suffix(place: Place) -> str:
+    return place.path.suffix.lower()
+
+
+def _open_packed(place: Place, sheet: str | None, scratch: Path | None) -> SourceFile:
+    folder = Path(tempfile.mkdtemp(prefix="tidemill-", dir=scratch))
+    try:
+        inner = unpack(place, folder)
+        _check_readable(inner)
+        source = _open(inner, sheet)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    rows = (row for row in source.rows)
+    weakref.finalize(rows, shutil.rmtree, folder, ignore_errors=True)
+    return replace(source, rows=rows)
+
+
+def _open(place: Place, sheet: str | None) -> SourceFile:
+    suffix = _suffix(place)
     if suffix in DELIMITED:
         from tidemill.data.delimited import open_delimited
 
-        source = open_delimited(place)
-    elif suffix in WORKBOOKS:
+        return open_delimited(place)
+    if suffix in WORKBOOKS:
         from tidemill.data.workbook import open_workbook
 
-        source = open_workbook(place, sheet)
-    else:
-        raise InvalidInput(
-            "Tidemill cannot read that kind of file",
-            detail=f"{place.name} has {f'the suffix {suffix}' if suffix else 'no suffix'}",
-            remedy=f"Send one of {', '.join(sorted(DELIMITED))} or {', '.join(sorted(WORKBOOKS))}.",
-        )
-    _check_header(source)
-    return source
+        return open_workbook(place, sheet)
+    if suffix in COLUMNAR:
+        from tidemill.data.columnar import open_columnar
+
+        return open_columnar(place)
+    raise InvalidInput(
+        "Tidemill cannot read that kind of file",
+        detail=f"{place.name} has {f'the suffix {suffix}' if suffix else 'no suffix'}",
+        remedy=f"Send one of {', '.join(sorted(DELIMITED | COLUMNAR))} or {', '.join(sorted(WORKBOOKS))}, "
+        f"as it is or packed as {' or '.join(sorted(PACKED))}.",
+    )
 
 
 def _check_readable(place: Place) -> None:

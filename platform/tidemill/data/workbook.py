@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -15,16 +16,21 @@ from xml.etree import ElementTree
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
 
+from tidemill.data.packed import PIECE, counted, open_member
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.errors import InvalidInput, TooLarge
 
 # The reader holds a whole sheet in memory; a small archive can unpack to far more than any real table.
 MAX_UNPACKED = 2_000_000_000
+# It takes 32 bytes for each cell of the rectangle between the first cell and the last, empty or not: two cells in
+# opposite corners of a sheet would be half a terabyte, and end the process.
+MAX_CELLS = 30_000_000
 # Beyond this a double no longer holds every integer.
 EXACT_INTEGERS = 2**53
 CELL = re.compile(rb"<(?:\w+:)?c\s([^<>]*)>")
 REFERENCE = re.compile(rb'\br="([A-Z]+)(\d+)"')
-PIECE = 1 << 20
+ANY_REFERENCE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
+CELL_WITHOUT_REFERENCE = re.compile(rb"<c[\s/>]")
 
 
 def open_workbook(place: Place, sheet: str | None) -> SourceFile:
@@ -60,16 +66,61 @@ def open_workbook(place: Place, sheet: str | None) -> SourceFile:
 
 
 def _check_size(place: Place) -> None:
+    """Raise TooLarge when the workbook would not fit into memory; InvalidInput when its archive is broken."""
     if not zipfile.is_zipfile(place.path):
         return
-    with zipfile.ZipFile(place.path) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > MAX_UNPACKED:
-        raise TooLarge(
-            "The workbook is too large",
-            detail=f"{place.name} unpacks to {unpacked} bytes, at most {MAX_UNPACKED} are read",
-            remedy="Save the sheet as CSV, which has no such limit.",
-        )
+    size = 0
+    try:
+        with zipfile.ZipFile(place.path) as archive:
+            for member in archive.infolist():
+                extent = _Extent()
+                with open_member(archive, member) as handle:
+                    for piece in counted(place, handle, size, MAX_UNPACKED):
+                        size += len(piece)
+                        extent.see(piece)
+                        if extent.cells > MAX_CELLS:
+                            raise _too_many_cells(place, extent)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise InvalidInput(
+            "The workbook cannot be read",
+            detail=f"{place.name}: {error}",
+            remedy="Open it in a spreadsheet program, save it as .xlsx or CSV, and send that.",
+        ) from error
+
+
+class _Extent:
+    """The rectangle that the cells of a sheet span, from its XML seen piece by piece."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.columns = 0
+        self.rest = b""
+
+    @property
+    def cells(self) -> int:
+        return self.rows * self.columns
+
+    def see(self, piece: bytes) -> None:
+        piece = self.rest + piece
+        cut = piece.rfind(b"<")
+        self.rest = piece[cut:] if 0 <= len(piece) - cut < 1000 else b""
+        found = set(ANY_REFERENCE.findall(piece))
+        self.rows = max([self.rows, *(int(row) for _, row in found)])
+        letters = {letters for letters, _ in found if letters}
+        self.columns = max([self.columns, *(_column_number(each.decode().upper()) + 1 for each in letters)])
+        # Cells need not say where they are; then they stand one beside the other.
+        longest = max(piece.split(b"<row"), key=len)
+        if len(longest) > 2 * self.columns:
+            self.columns = max(self.columns, len(CELL_WITHOUT_REFERENCE.findall(longest)))
+
+
+def _too_many_cells(place: Place, extent: _Extent) -> TooLarge:
+    return TooLarge(
+        "The workbook is too large",
+        detail=f"{place.name} has a sheet of {extent.rows} rows and {extent.columns} columns, at most "
+        f"{MAX_CELLS} cells are read",
+        remedy="Delete stray cells far from the table, or save the sheet as CSV, which has no such limit.",
+    )
 
 
 def _choose(book: CalamineWorkbook, place: Place, sheet: str | None) -> CalamineSheet:
