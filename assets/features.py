@@ -4,6 +4,7 @@ Encoding is not done here: it belongs to the fitted pipeline, so that training a
 (`tidemill.learn.pipeline`).
 """
 
+from dataclasses import asdict
 from typing import Any
 
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetKey, MetadataValue, Output, asset, asset_check
@@ -15,7 +16,7 @@ from tidemill.store.tables import TableVersion
 
 
 def build(project: Project) -> list[Any]:
-    """The asset `features` of one project and its leakage check."""
+    """The asset `features` of one project and its checks."""
 
     @asset(
         name="features",
@@ -58,4 +59,26 @@ def build(project: Project) -> list[Any]:
             metadata={"leaks": MetadataValue.json([f"{leak.kind}: {leak.detail}" for leak in leaks])},
         )
 
-    return [features, leakage]
+    return [features, leakage, _quality(project)]
+
+
+def _quality(project: Project) -> Any:
+    @asset_check(
+        asset=[project.name, "features"],
+        name="quality",
+        description="Nothing makes the model learn less than it could: no copies of rows, no rows that contradict "
+        "each other, no constant or id-like features, no class too rare.",
+    )
+    def quality(features: TableVersion, home: HomeResource) -> AssetCheckResult:
+        from tidemill.learn.quality import find_concerns
+
+        concerns = find_concerns(features.to_pandas(), home.project(project.name))
+        return AssetCheckResult(
+            passed=not concerns,
+            severity=AssetCheckSeverity.WARN,
+            description="; ".join(f"{concern.detail}: {concern.advice}" for concern in concerns)
+            or "nothing odd in the rows or features",
+            metadata={"concerns": MetadataValue.json([asdict(concern) for concern in concerns])},
+        )
+
+    return quality

@@ -30,6 +30,16 @@ def test_checks_that_must_stop_a_bad_result_are_blocking(churn: Home) -> None:
     assert blocking == {"raw:contract", "features:leakage", "evaluation:promotion_gate"}
 
 
+def test_checks_that_warn_stop_nothing(churn: Home) -> None:
+    graph = build_definitions(churn).resolve_asset_graph()
+    warning = {
+        f"{key.asset_key.path[-1]}:{key.name}"
+        for key in graph.asset_check_keys
+        if not graph.get(key).blocking
+    }
+    assert {"raw:rejects", "features:quality"} <= warning
+
+
 def test_each_project_has_its_jobs_sensor_and_schedule(churn: Home) -> None:
     repository = build_definitions(churn).get_repository_def()
     assert {"churn__ingest", "churn__training", "churn__monitoring", "churn__loop"} <= set(
