@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tidemill import __version__, commands
+from tidemill import __version__, commands, data_commands
 from tidemill.errors import NotFound, TidemillError
 from tidemill.home import CHECKOUT, Home
 
@@ -136,6 +136,8 @@ def _add_projects(add: Add) -> None:
     sql.add_argument("name", metavar="NAME", help="the project")
     sql.add_argument("query", metavar="QUERY", help='such as "SELECT count(*) FROM predictions"')
     sql.add_argument("--format", choices=["table", "csv", "json"], default="table")
+    data = add("data", _unreachable, "the versions of a project's tables: list, compare, go back")
+    data_commands.add_options(data)
     key = add("key", commands.key, "make, list and revoke API keys")
     key.add_argument("action", choices=["create", "list", "revoke"])
     key.add_argument("name", nargs="?", metavar="NAME", help="the key's name (for create and revoke)")

@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tidemill.data import ledger
+from tidemill.data import ledger, versions
 from tidemill.data.accept import Acceptor, Tally, check_columns, check_share, raw_schema
 from tidemill.data.read import open_source
 from tidemill.data.staging import workbench
@@ -105,6 +105,7 @@ def ingest_pending(
         run.prepare()
         run.follow_contract()
         outcomes = [run.take(path) for path in ledger.settled(ledger.pending_files(home, project))]
+        run.describe()
         return Ingestion(run.tables.current(TABLE), outcomes)
 
 
@@ -120,6 +121,7 @@ class _Run:
         self.files = home.files(project.name)
         self.rejects = ledger.rejects_file(home, project.name, "any").parent
         self.scratch = home.store(project.name) / "scratch"
+        self.newest = max(self.tables.versions(TABLE), default=0)
 
     def prepare(self) -> None:
         """Make the folders, and remove what a killed run left aside: the lock says that nobody is at it."""
@@ -167,7 +169,8 @@ class _Run:
             if written.problem is not None:
                 return self._refuse(original, written)
             source = self._source(original, written.tally)
-            self.tables.publish(TABLE, draft, inherit=current, sources=[source])
+            parents = {TABLE: current.version} if current else {}
+            self.tables.publish(TABLE, draft, inherit=current, sources=[source], parents=parents)
         return self._note_accepted(source)
 
     def write(self, draft: TableDraft, original: _Original, known: Sequence[str]) -> _Written:
@@ -251,9 +254,18 @@ class _Run:
         with self.tables.draft(TABLE) as draft:
             sources = [self._again(draft, source) for source in current.sources]
             metadata = {"made_again": f"the contract's columns changed since {current.id}"}
-            self.tables.publish(TABLE, draft, sources=sources, metadata=metadata)
+            parents = {TABLE: current.version}
+            self.tables.publish(
+                TABLE, draft, after=current, sources=sources, parents=parents, metadata=metadata
+            )
         for source in sources:
             self._note_accepted(source)
+
+    def describe(self) -> None:
+        """Write down what the versions of this run changed; and the newest, if a killed run did not come to it."""
+        for number in self.tables.versions(TABLE):
+            if number >= self.newest:
+                versions.describe(self.tables, self.tables.version(TABLE, number))
 
     def _again(self, draft: TableDraft, source: dict[str, Any]) -> dict[str, Any]:
         path = self.files / source["stored"]

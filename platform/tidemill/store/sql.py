@@ -11,6 +11,7 @@ so each query is first bound as a subquery, where DuckDB refuses every statement
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Sequence
@@ -66,14 +67,15 @@ class QueryResult:
 
 
 def connect(
-    home: Home, name: str, *, project: Project | None = None, memory: str | None = None
+    home: Home, name: str, *, project: Project | None = None, memory: str | None = None, asked: str = ""
 ) -> duckdb.DuckDBPyConnection:
     """A sealed DuckDB connection with the views of project `name`; close it when done.
 
     Views: every current table (`raw`, `labels`, `features` ...), `predictions` (one column per feature, typed by
     the contract; `input_<name>` where a feature has the name of a log column), `ground_truth`, and `outcomes`
     (predictions with the newest truth known for them). Times are TIMESTAMP in UTC. It shows the moment of the
-    call. `memory` defaults to the setting duckdb_memory. Raises NotFound, ProjectFileError, Corrupt.
+    call. A kept version of a table (`raw_v3`) has a view when its name stands in the text `asked`. `memory`
+    defaults to the setting duckdb_memory. Raises NotFound, ProjectFileError, Corrupt.
     """
     project = project or load_project(home, name)
     home.run.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,9 @@ def connect(
     )
     try:
         con.execute("SET TimeZone = 'UTC'")
-        paths = _table_views(con, TableStore(home.tables(name)))
+        store = TableStore(home.tables(name))
+        paths = _table_views(con, store)
+        paths += _version_views(con, store, asked)
         paths += _log_views(con, home, name, project)
         _seal(con, paths)
     except BaseException:
@@ -108,7 +112,7 @@ def query(
     At most `limit` rows (None: all), and no longer than `seconds`. Raises InvalidInput with DuckDB's message for
     SQL that is wrong, that changes anything, or that takes too long.
     """
-    con = connect(home, name)
+    con = connect(home, name, asked=sql)
     timer = threading.Timer(seconds, con.interrupt)
     timer.daemon = True
     timer.start()
@@ -118,7 +122,7 @@ def query(
         columns = [column[0] for column in result.description]
         rows = result.fetchall() if limit is None else result.fetchmany(limit + 1)
     except duckdb.Error as error:
-        raise _refusal(con, error, seconds) from error
+        raise _refusal(con, error, seconds, version_names(TableStore(home.tables(name)))) from error
     finally:
         timer.cancel()
         con.close()
@@ -171,11 +175,32 @@ def _table_views(con: duckdb.DuckDBPyConnection, store: TableStore) -> list[str]
     return paths
 
 
-def _table_view(con: duckdb.DuckDBPyConnection, version: TableVersion) -> None:
+def version_names(store: TableStore) -> list[str]:
+    """What the views of the kept versions are called: `raw_v1`, `raw_v2` ..., oldest first."""
+    return [f"{table}_v{number}" for table in store.names() for number in store.versions(table)]
+
+
+def _version_views(con: duckdb.DuckDBPyConnection, store: TableStore, asked: str) -> list[str]:
+    """Views on the versions named in `asked`: a table with a thousand of them must not cost a thousand views."""
+    paths: list[str] = []
+    taken = {name.lower() for name in store.names()}
+    for word in sorted({word.lower() for word in re.findall(r"(?i)\w+_v[0-9]+", asked)} - taken):
+        table, number = word.rsplit("_v", 1)
+        found = next((name for name in store.names() if name.lower() == table), None)
+        if found is None or len(number) > 9 or int(number) not in store.versions(found):
+            continue  # DuckDB says that there is no such view, and the answer lists those that there are.
+        version = store.version(found, int(number))
+        if version.paths:
+            _table_view(con, version, word)
+            paths += version.paths
+    return paths
+
+
+def _table_view(con: duckdb.DuckDBPyConnection, version: TableVersion, name: str | None = None) -> None:
     listed = ", ".join(literal(path) for path in version.paths)
     try:
         con.execute(
-            f"CREATE VIEW {identifier(version.table)} AS "
+            f"CREATE VIEW {identifier(name or version.table)} AS "
             f"SELECT * FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
         )
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
@@ -294,7 +319,9 @@ def _only_select(con: duckdb.DuckDBPyConnection, sql: str) -> str:
     return text
 
 
-def _refusal(con: duckdb.DuckDBPyConnection, error: duckdb.Error, seconds: float) -> TidemillError:
+def _refusal(
+    con: duckdb.DuckDBPyConnection, error: duckdb.Error, seconds: float, versions: Sequence[str]
+) -> TidemillError:
     message = str(error).strip()
     if isinstance(error, duckdb.InterruptException):
         return InvalidInput(
@@ -305,6 +332,13 @@ def _refusal(con: duckdb.DuckDBPyConnection, error: duckdb.Error, seconds: float
     return InvalidInput(
         "The SQL cannot be answered",
         detail=message,
-        remedy=f"The views are: {', '.join(views(con))}. `DESCRIBE name` lists a view's columns.",
+        remedy=f"The views are: {', '.join(views(con))}. `DESCRIBE name` lists a view's columns."
+        + (f" Kept versions of tables: {_listed(versions)}." if versions else ""),
         views=views(con),
+        versions=list(versions),
     )
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")

@@ -68,6 +68,16 @@ class TableVersion:
         return f"{self.table}@{self.version}"
 
     @property
+    def parent(self) -> int | None:
+        """The version of the same table that this one follows, None where the manifest names none.
+
+        A rollback has two parents, as a merge has: the version it follows, then the one it restores.
+        """
+        found = self.parents.get(self.table)
+        first = found[0] if isinstance(found, list) else found
+        return int(first) if first is not None else None
+
+    @property
     def paths(self) -> list[str]:
         """Absolute paths of the Parquet files, in row order."""
         return [str(self.folder / part.path) for part in self.parts]
@@ -213,6 +223,10 @@ class TableStore:
         """Numbers of the published versions, oldest first."""
         return sorted(int(path.parent.name[1:]) for path in self.root.glob(f"{table}/v*/manifest.json"))
 
+    def publish_lock(self, table: str) -> Path:
+        """The lock file that whoever publishes or removes versions of `table` holds."""
+        return self.root / table / ".publish.lock"
+
     def draft(self, table: str) -> TableDraft:
         """A place aside to write rows into."""
         folder = self.root / table
@@ -228,21 +242,24 @@ class TableStore:
         draft: TableDraft,
         *,
         inherit: TableVersion | None = None,
+        after: TableVersion | None = None,
         sources: Sequence[Mapping[str, Any]] = (),
         parents: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> TableVersion:
         """Make `draft` the current version of `table`, in one step.
 
-        With `inherit` the rows and sources of that version come first (an append). Raises Conflict when another
-        version was published since `inherit` was read, StorageFull when the disk takes no more.
+        With `inherit` the rows and sources of that version come first. `after` is the version that the new one
+        follows, by default `inherit`; an append names only that, a rollback or a replacement needs both apart.
+        Raises Conflict when another version than `after` is current, StorageFull when the disk takes no more.
         """
         folder = self.root / table
-        with locked(folder / ".publish.lock", what=f"table {table}"):
-            if inherit is not None and (now := self.current(table)) != inherit:
+        after = after or inherit
+        with locked(self.publish_lock(table), what=f"table {table}"):
+            if after is not None and (now := self.current(table)) != after:
                 raise Conflict(
                     f"Table {table} changed meanwhile",
-                    detail=f"the draft continues {inherit.id}, but {now.id if now else 'nothing'} is current",
+                    detail=f"the draft continues {after.id}, but {now.id if now else 'nothing'} is current",
                     remedy="Run the step again: it will continue the newer version.",
                 )
             number = max(self.versions(table), default=0) + 1

@@ -1,0 +1,177 @@
+"""`tidemill data ...`: the versions of a project's tables, what changed between them, going back, clearing away.
+
+What these commands say is put together here; what they do is in `data/versions.py` and `data/retention.py`.
+Imports are made inside the commands, as in `commands.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tidemill.console import table as text_table
+from tidemill.home import Home
+
+if TYPE_CHECKING:
+    from tidemill.store.tables import TableStore
+
+Command = Callable[[argparse.Namespace, Home], int]
+
+
+def add_options(data: argparse.ArgumentParser) -> None:
+    """The actions of `tidemill data`, each with its options."""
+    actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        sub.add_argument("name", metavar="NAME", help="the project")
+        sub.add_argument("--json", action="store_true", help="for programs")
+        return sub
+
+    def add_table(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--table", default="raw", help="the table (default: raw)")
+
+    add_table(add("versions", versions, "list the versions of a table and what each changed"))
+    one = add("show", show, "show one version: its columns, files and what it changed")
+    one.add_argument("version", type=int, metavar="VERSION")
+    add_table(one)
+    two = add("diff", diff, "compare two versions: columns, rows, values")
+    two.add_argument("old", type=int, metavar="A", help="the version before")
+    two.add_argument("new", type=int, metavar="B", help="the version after")
+    add_table(two)
+    back = add("rollback", rollback, "publish an earlier version of raw again; the history stays")
+    back.add_argument("version", type=int, metavar="VERSION")
+    back.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the version (needed)")
+
+
+def _store(options: argparse.Namespace, home: Home) -> TableStore:
+    from tidemill.store.tables import TableStore
+
+    home.require_project(options.name)
+    return TableStore(home.tables(options.name))
+
+
+def _print(options: argparse.Namespace, document: Any, text: Callable[[Any], str]) -> int:
+    print(json.dumps(document, indent=2) if options.json else text(document))
+    return 0
+
+
+def versions(options: argparse.Namespace, home: Home) -> int:
+    from tidemill.data.versions import history
+
+    return _print(options, history(_store(options, home), options.table), _versions_text)
+
+
+def show(options: argparse.Namespace, home: Home) -> int:
+    from tidemill.data.versions import describe, note_of, require
+
+    store = _store(options, home)
+    version = require(store, options.table, options.version)
+    document = {
+        "table": version.table,
+        "version": version.version,
+        "created": version.created,
+        "rows": version.rows,
+        "sha256": version.sha256,
+        "parents": version.parents,
+        "commit": version.commit,
+        "note": note_of(version),
+        "columns": version.schema,
+        "sources": version.sources,
+        **describe(store, version),
+    }
+    return _print(options, document, _version_text)
+
+
+def diff(options: argparse.Namespace, home: Home) -> int:
+    from tidemill.data.versions import diff
+
+    return _print(options, diff(_store(options, home), options.table, options.old, options.new), _diff_text)
+
+
+def rollback(options: argparse.Namespace, home: Home) -> int:
+    from tidemill.data.versions import roll_back
+    from tidemill.settings import load_settings
+    from tidemill.store.state import open_state
+
+    home.require_project(options.name)
+    state = open_state(home.ensure(), load_settings().database_url)
+    made = roll_back(home, state, options.name, options.version, options.reason)
+    document = {"table": made.table, "version": made.version, "rows": made.rows, "parents": made.parents}
+    said = f"{made.id} is current, equal to raw@{options.version}: {made.rows} rows."
+    return _print(options, document, lambda _: f"{said}\nThe next training uses it; no model was changed.")
+
+
+def _versions_text(entries: list[dict[str, Any]]) -> str:
+    headers = ["version", "made", "rows", "added", "changed", "removed", "files", "note"]
+    rows = [
+        [
+            f"{entry['version']}{' *' if entry['current'] else ''}",
+            entry["created"][:19],
+            *(entry[name] for name in ("rows", "added", "changed", "removed")),
+            _few(entry["files"]),
+            entry["note"],
+        ]
+        for entry in entries
+    ]
+    return f"{text_table(headers, rows)}\n* is current"
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _version_text(found: dict[str, Any]) -> str:
+    lines = [f"{found['table']}@{found['version']}, made {found['created'][:19]}: {found['rows']} rows"]
+    if found["note"]:
+        lines.append(found["note"])
+    if changes := found["changes"]:
+        lines.append(f"against version {found['parent']}: {_counts(changes)}")
+    lines += [f"from {source.get('name')}: {source.get('accepted')} rows" for source in found["sources"]]
+    shown = ("type", "nulls", "distinct", "min", "max", "mean")
+    rows = [[name, *(column[each] for each in shown)] for name, column in found["profile"].items()]
+    return "\n".join([*lines, "", text_table(["column", *shown], rows)])
+
+
+def _counts(found: dict[str, Any]) -> str:
+    return ", ".join(f"{found[name]} {name}" for name in ("added", "changed", "removed", "unchanged"))
+
+
+def _diff_text(found: dict[str, Any]) -> str:
+    lines = [f"{found['table']}@{found['from']} -> {found['table']}@{found['to']}: rows {_counts(found)}"]
+    lines += [f"column added: {name} ({kind})" for name, kind in found["columns_added"].items()]
+    lines += [f"column removed: {name} ({kind})" for name, kind in found["columns_removed"].items()]
+    lines += [f"type of {name}: {was} -> {now}" for name, (was, now) in found["columns_retyped"].items()]
+    lines += [f"{name} changed in {count} rows" for name, count in found["columns_changed"].items()]
+    for kind, rows in found["examples"].items():
+        lines += ["", f"{kind} (up to {len(rows)} shown):"] if rows else []
+        lines += [f"  {_row_text(row)}" for row in rows]
+    return "\n".join([*lines, *_profile_text(found["profile"])])
+
+
+def _row_text(row: dict[str, Any]) -> str:
+    cells = [
+        f"{name} {value[0]} -> {value[1]}" if isinstance(value, list) else f"{name} {value}"
+        for name, value in row.items()
+        if name != "_row"
+    ]
+    return f"{row['_row']}: {', '.join(cells)}"
+
+
+def _profile_text(profile: dict[str, Any]) -> list[str]:
+    if not profile:
+        return []
+    shown = ("nulls", "distinct", "min", "max", "mean")
+    rows = []
+    for name, both in profile.items():
+        before, after = both["before"] or {}, both["after"] or {}
+        rows.append([name, *(_change(before.get(each), after.get(each)) for each in shown)])
+    return ["", text_table(["column", *shown], rows)]
+
+
+def _change(before: Any, after: Any) -> str:
+    was, now = (f"{value:.6g}" if isinstance(value, float) else str(value) for value in (before, after))
+    return ("" if before is None else was) if was == now else f"{was} -> {now}"
