@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import pytest
 
+from tidemill.ops import health
 from tidemill.ops.health import Check, Probe, Unhealthy, grpc_check, http_check, ping_check
 
 
@@ -160,3 +165,40 @@ def test_a_probe_tells_what_was_wrong_and_gives_up_on_a_check_that_hangs():
     assert not well
     assert "no answer" in fault
     never.set()
+
+
+def beats(database, rows):
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS daemon_heartbeats (daemon_type, timestamp)")
+        connection.execute("DELETE FROM daemon_heartbeats")
+        stamps = [
+            (kind, datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()) for kind, at in rows
+        ]
+        connection.executemany("INSERT INTO daemon_heartbeats VALUES (?, ?)", stamps)
+
+
+@pytest.mark.parametrize(
+    ("ages", "fault"),
+    [
+        ({"SENSOR": 1, "SCHEDULER": 20}, None),
+        ({"SENSOR": 1, "BACKFILL": 1e9}, None),  # an earlier start's, of a thread that is no more
+        ({"SENSOR": 1e9}, "no heartbeat yet"),
+        ({}, "no heartbeat yet"),
+        ({"SENSOR": 1, "SCHEDULER": 200}, "scheduler 200 s ago"),
+    ],
+)
+def test_heartbeats_of_this_very_process_count(tmp_path, monkeypatch, ages, fault):
+    now = time.time()
+    monkeypatch.setattr(health.psutil.Process, "create_time", lambda _: now - 1000)
+    beats(tmp_path / "runs.db", [(kind, now - age) for kind, age in ages.items()])
+    check = health.heartbeat_check(tmp_path / "runs.db")
+    if fault is None:
+        check(os.getpid())
+    else:
+        with pytest.raises(health.Unhealthy, match=fault):
+            check(os.getpid())
+
+
+def test_heartbeats_that_cannot_be_read_are_no_health(tmp_path):
+    with pytest.raises(health.Unhealthy, match="cannot be read"):
+        health.heartbeat_check(tmp_path / "absent.db")(os.getpid())

@@ -11,12 +11,17 @@ import http.client
 import json
 import os
 import socket
+import sqlite3
 import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import psutil
 
 # Called with the pid of the process that was started for the service.
 Check = Callable[[int], None]
@@ -101,6 +106,32 @@ def grpc_check(host: str, port: int, service: str, *, timeout: float = TIMEOUT) 
         # 5 bytes of gRPC prefix, then the message HealthCheckResponse{status: SERVING}.
         if answer[5:] != b"\x08\x01":
             raise Unhealthy(f"gRPC {host}:{port}: {service} is not serving")
+
+    return check
+
+
+def heartbeat_check(database: Path, *, oldest: float = 150.0) -> Check:
+    """Every thread of Dagster's daemon must have beaten within `oldest` seconds (each does so every 30).
+
+    Beats are rows of the run storage's table `daemon_heartbeats`; those from before the process was started are
+    its predecessor's and count for nothing.
+    """
+
+    def check(pid: int) -> None:
+        try:
+            started = psutil.Process(pid).create_time()
+            with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=2.0)) as connection:
+                rows = connection.execute("SELECT daemon_type, timestamp FROM daemon_heartbeats").fetchall()
+        except (sqlite3.Error, psutil.NoSuchProcess) as error:
+            raise Unhealthy(f"its heartbeats cannot be read: {error}") from error
+        beats = {kind: datetime.fromisoformat(stamp).replace(tzinfo=UTC).timestamp() for kind, stamp in rows}
+        own = {kind: at for kind, at in beats.items() if at >= started}
+        if not own:
+            raise Unhealthy("no heartbeat yet")
+        late = {kind: time.time() - at for kind, at in own.items() if time.time() - at > oldest}
+        if late:
+            told = ", ".join(f"{kind.lower()} {age:.0f} s ago" for kind, age in sorted(late.items()))
+            raise Unhealthy(f"its last heartbeats: {told}")
 
     return check
 

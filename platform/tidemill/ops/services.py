@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidemill.home import CHECKOUT, Home
-from tidemill.ops.health import Check, grpc_check, http_check, ping_check
+from tidemill.ops.health import Check, grpc_check, heartbeat_check, http_check, ping_check
 from tidemill.ops.ports import url_of
 
 # Preferred ports; `ports.choose` finds others when these are taken.
@@ -175,7 +175,6 @@ def _dagster(site: Site) -> Service:
 
 
 def _daemon(site: Site) -> Service:
-    # No health check: the daemon ends by itself when one of its threads stops beating.
     return Service(
         name="daemon",
         title="Dagster daemon",
@@ -183,7 +182,7 @@ def _daemon(site: Site) -> Service:
         env=environment(site),
         cwd=site.checkout,
         needs=["code"],
-        settle=2.0,
+        health=heartbeat_check(site.home.dagster / "history" / "runs.db"),
     )
 
 
