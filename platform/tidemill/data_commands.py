@@ -130,10 +130,16 @@ def _version_text(found: dict[str, Any]) -> str:
         lines.append(found["note"])
     if changes := found["changes"]:
         lines.append(f"against version {found['parent']}: {_counts(changes)}")
-    lines += [f"from {source.get('name')}: {source.get('accepted')} rows" for source in found["sources"]]
+    lines += [_source_text(source) for source in found["sources"]]
     shown = ("type", "nulls", "distinct", "min", "max", "mean")
     rows = [[name, *(column[each] for each in shown)] for name, column in found["profile"].items()]
     return "\n".join([*lines, "", text_table(["column", *shown], rows)])
+
+
+def _source_text(source: dict[str, Any]) -> str:
+    changes = source.get("changes") or {}
+    told = ", ".join(f"{count} {name}" for name, count in changes.items())
+    return f"from {source.get('name')}: {source.get('accepted')} rows" + (f" ({told})" if told else "")
 
 
 def _counts(found: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from tidemill.project_file import problems_of, read_document, read_text, shown_n
 Task = Literal["binary", "multiclass", "regression", "text_classification"]
 ColumnType = Literal["integer", "float", "boolean", "string", "category", "text", "date", "datetime"]
 Role = Literal["id", "feature", "target", "time", "group", "ignore"]
+IngestionMode = Literal["append", "replace", "upsert"]
 Estimator = Literal["linear", "random_forest", "hist_gradient_boosting"]
 
 NUMERIC: frozenset[str] = frozenset({"integer", "float"})
@@ -155,6 +156,16 @@ class Rejects(Part):
     max_share: float = Field(0.05, ge=0.0, le=1.0)
 
 
+class Ingestion(Part):
+    """What a file does to the rows that are there."""
+
+    mode: IngestionMode = Field(
+        "append",
+        description="append: its rows are added; replace: they become the whole table; upsert: rows of the same id "
+        "are replaced.",
+    )
+
+
 class Project(Part):
     """One project.yaml."""
 
@@ -166,6 +177,7 @@ class Project(Part):
     columns: dict[str, Column] = Field(min_length=2)
     rules: list[Rule] = Field(default_factory=list, description="Rules over several columns of one row.")
     rejects: Rejects = Rejects()
+    ingestion: Ingestion = Ingestion()
     labels: Labels = Labels()
     features: Features = Features()
     training: Training = Training()

@@ -27,6 +27,7 @@ def contradictions(project: Project) -> list[Fault]:
         *_role_faults(project),
         *_task_faults(project),
         *_training_faults(project),
+        *_ingestion_faults(project),
         *_rule_faults(project),
     ]
 
@@ -134,3 +135,10 @@ def _rule_faults(project: Project) -> list[Fault]:
 
         faults += row_rules.faults(project)
     return faults
+
+
+def _ingestion_faults(project: Project) -> list[Fault]:
+    mode = project.ingestion.mode
+    if mode == "upsert" and project.id_column is None:
+        return [(("ingestion", "mode"), mode, "it needs a column with the role id")]
+    return []

@@ -31,9 +31,10 @@ from tidemill.data import ledger, versions
 from tidemill.data.accept import Acceptor, Tally, check_columns, check_share, raw_schema
 from tidemill.data.read import open_source
 from tidemill.data.staging import workbench
+from tidemill.data.upsert import Upsert, upsert
 from tidemill.errors import ContractViolation, Corrupt, InvalidInput, TidemillError, TooLarge
 from tidemill.home import Home
-from tidemill.project import Project
+from tidemill.project import IngestionMode, Project
 from tidemill.store.durable import disk_full_is_an_error, locked, sha256_of, sync_folder
 from tidemill.store.state import State
 from tidemill.store.tables import TableDraft, TableStore, TableVersion
@@ -52,7 +53,8 @@ class FileOutcome:
     """What became of one file. `status` is accepted, refused, or duplicate (its bytes were in the table already).
 
     Of a refused file no row is accepted; `rejected` counts the rows that broke a rule, and is None when the file
-    could not be read to its end. A file that could not even be read has the id "" and stays in the inbox.
+    could not be read to its end. A file that could not even be read has the id "" and stays in the inbox. After
+    an upsert `changes` says how many of the accepted rows were added, changed and unchanged.
     """
 
     id: str
@@ -62,6 +64,7 @@ class FileOutcome:
     accepted: int | None = None
     rejected: int | None = None
     problem: dict[str, Any] | None = None
+    changes: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,15 @@ class _Original:
 
 @dataclass(frozen=True)
 class _Written:
-    """The rows of one file, written aside; with `problem` the file is to be refused."""
+    """The rows of one file, written aside; with `problem` the file is to be refused.
+
+    `kept` are those of the older Parquet files that stay in the table.
+    """
 
     tally: Tally
     problem: TidemillError | None = None
+    kept: Sequence[str] = ()
+    upsert: Upsert | None = None
 
 
 def ingest_pending(
@@ -164,19 +172,29 @@ class _Run:
 
     def _decide(self, original: _Original) -> FileOutcome:
         current = self.tables.current(TABLE)
+        mode = self.project.ingestion.mode
         with self.tables.draft(TABLE) as draft:
-            written = self.write(draft, original, current.paths if current else [])
+            written = self.write(draft, original, current.paths if current else [], mode)
             if written.problem is not None:
                 return self._refuse(original, written)
-            source = self._source(original, written.tally)
-            parents = {TABLE: current.version} if current else {}
-            self.tables.publish(TABLE, draft, inherit=current, sources=[source], parents=parents)
+            source = self._source(original, written, mode)
+            self.tables.publish(
+                TABLE,
+                draft,
+                inherit=_kept(current, written.kept) if mode != "replace" else None,
+                after=current,
+                sources=[source],
+                parents={TABLE: current.version} if current else {},
+            )
         return self._note_accepted(source)
 
-    def write(self, draft: TableDraft, original: _Original, known: Sequence[str]) -> _Written:
+    def write(
+        self, draft: TableDraft, original: _Original, old: Sequence[str], mode: IngestionMode
+    ) -> _Written:
         """Write the accepted rows of one file into `draft`, and its rejects where they belong.
 
-        `known` are the Parquet files whose values may not occur again in id and unique columns.
+        `old` are the Parquet files of the table so far. In an append their values may not occur again in id and
+        unique columns, in an upsert rows of the same id are replaced, in a replacement they do not matter.
         """
         aside = self.rejects / f"{ASIDE}{uuid.uuid4().hex}"
         tally = Tally()
@@ -186,19 +204,29 @@ class _Run:
                 check_columns(source, self.project)
                 acceptor = Acceptor(connection, source, self.project, original.sha256)
                 tally = acceptor.tally
-                acceptor.remember(known)
+                acceptor.remember(old if mode == "append" else [])
                 progress = partial(self.on_progress, original.name) if self.on_progress else None
                 draft.write(acceptor.tables(aside, progress))
             aside.replace(ledger.rejects_file(self.home, self.project.name, original.id))
             sync_folder(self.rejects)
             check_share(tally, original.name, self.project.rejects.max_share)
+            if mode == "upsert" and old:
+                with workbench(self.scratch) as connection:
+                    put = upsert(connection, draft, old, self._unique)
+                return _Written(tally, kept=put.kept, upsert=put)
         except FAULTS_OF_A_FILE as problem:
             return _Written(tally, problem)
         finally:
             aside.unlink(missing_ok=True)
-        return _Written(tally)
+        return _Written(tally, kept=old if mode != "replace" else ())
 
-    def _source(self, original: _Original, tally: Tally) -> dict[str, Any]:
+    @property
+    def _unique(self) -> list[str]:
+        """The columns besides the id in which no value may occur twice."""
+        columns = self.project.columns.items()
+        return [name for name, column in columns if column.unique and column.role != "id"]
+
+    def _source(self, original: _Original, written: _Written, mode: IngestionMode) -> dict[str, Any]:
         """What the manifest says of a file. `version` is the one that the file comes in with."""
         return {
             "id": original.id,
@@ -207,7 +235,9 @@ class _Run:
             "bytes": original.size,
             "stored": original.path.name,
             "version": max(self.tables.versions(TABLE), default=0) + 1,
-            **_counts_of(tally),
+            "mode": mode,
+            **_counts_of(written.tally),
+            **({"changes": written.upsert.counts} if written.upsert else {}),
         }
 
     def _note_accepted(self, source: dict[str, Any]) -> FileOutcome:
@@ -222,7 +252,10 @@ class _Run:
             rejected=rejected,
             dataset_version=source["version"],
         )
-        return FileOutcome(source["id"], source["name"], "accepted", rows, accepted, rejected)
+        changes = source.get("changes")
+        return FileOutcome(
+            source["id"], source["name"], "accepted", rows, accepted, rejected, changes=changes
+        )
 
     def _refuse(self, original: _Original, written: _Written) -> FileOutcome:
         assert written.problem is not None
@@ -276,14 +309,25 @@ class _Run:
                 detail=f"{path}, the source of {source['name']}, is missing or its SHA-256 differs",
                 remedy="Restore the file from a backup; until then keep the contract's columns as they were.",
             )
-        written = self.write(draft, original, [str(draft.folder / part.path) for part in draft.parts])
+        parts = [str(draft.folder / part.path) for part in draft.parts]
+        written = self.write(draft, original, parts, source.get("mode", "append"))
         if written.problem is not None:
             raise ContractViolation(
                 "The contract's columns changed, and a file taken before no longer fits",
                 detail=f"{original.name}: {written.problem.title}. {written.problem.detail}",
                 remedy="Change project.yaml so that it fits the files taken before; the table stays as it was.",
             ) from written.problem
-        return source | _counts_of(written.tally)
+        changes = {"changes": written.upsert.counts} if written.upsert else {}
+        return source | _counts_of(written.tally) | changes
+
+
+def _kept(current: TableVersion | None, paths: Sequence[str]) -> TableVersion | None:
+    """`current` with those of its files that stay."""
+    if current is None:
+        return None
+    stays = set(paths)
+    pairs = zip(current.parts, current.paths, strict=True)
+    return replace(current, parts=[part for part, path in pairs if path in stays])
 
 
 def keep_original(path: Path, folder: Path) -> _Original:

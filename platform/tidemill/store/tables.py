@@ -125,13 +125,15 @@ class TableDraft:
         self.folder = folder
         self.schema: pa.Schema | None = None
         self.parts: list[Part] = []
+        self._named = 0
         folder.mkdir(parents=True)
 
     def write(self, rows: pa.Table | pd.DataFrame | Iterable[pa.Table]) -> None:
         """Add one part: a table, a frame, or a stream of tables of one schema (never held at once)."""
         import pyarrow.parquet as pq
 
-        path = self.folder / f"part-{len(self.parts):03d}.parquet"
+        path = self.folder / f"part-{self._named:03d}.parquet"
+        self._named += 1
         count = 0
         with disk_full_is_an_error(self.folder):
             writer: pq.ParquetWriter | None = None
@@ -150,6 +152,11 @@ class TableDraft:
             with path.open("rb") as handle:
                 os.fsync(handle.fileno())
         self.parts.append(Part(path.name, count, path.stat().st_size, sha256_of(path)))
+
+    def remove(self, part: Part) -> None:
+        """Take a part out again; its name is not given a second time."""
+        self.parts.remove(part)
+        (self.folder / part.path).unlink()
 
     def __enter__(self) -> TableDraft:
         return self
