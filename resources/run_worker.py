@@ -52,14 +52,26 @@ NEEDED_BY_ALL = (
     "resources.launcher",
 )
 # Imported one by one while nothing is asked, so that most runs have them: 200 MB once instead of 8 s in each run.
+# The large libraries come piece by piece, since an order waits for the import under way.
 NEEDED_BY_MOST = (
+    "pandas",
+    "pyarrow.parquet",
+    "duckdb",
+    "scipy.sparse",
+    "scipy.stats",
+    "sklearn.utils",
+    "sklearn.linear_model",
+    "sklearn.ensemble",
+    "sklearn.compose",
+    "sklearn.model_selection",
+    "sklearn.feature_extraction.text",
+    "matplotlib.figure",
     "tidemill.data.ingest",
     "tidemill.labels.column",
     "tidemill.learn.assess",
     "tidemill.learn.training",
     "tidemill.monitor.watch",
     "skops.io",
-    "sklearn.ensemble",
     "mlflow",
 )
 

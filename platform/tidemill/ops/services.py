@@ -210,5 +210,6 @@ def _worker(site: Site) -> Service:
         command=[sys.executable, "-m", "resources.run_worker"],
         env=environment(site),
         cwd=site.checkout,
-        health=ping_check(site.home.worker_socket),
+        # While it warms up an answer may wait for one import.
+        health=ping_check(site.home.worker_socket, timeout=15.0),
     )
