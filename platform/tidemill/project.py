@@ -46,17 +46,48 @@ class InboxSource(Part):
     pattern: str = Field("*", description="Shell pattern of the file names that are taken.")
 
 
+Thousands = Literal[",", ".", " ", "'"]
+Encoding = Literal[
+    "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "iso-8859-2", "iso-8859-15",
+    "cp437", "cp850", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "mac-roman", "koi8-r",
+    "shift_jis", "euc-jp", "euc-kr", "gb18030", "big5",
+]  # fmt: skip
+
+
+class Reading(Part):
+    """How files are read. What is unset is found out anew in each file."""
+
+    encoding: Encoding | None = Field(None, description="Encoding of CSV files.")
+    delimiter: str | None = Field(
+        None, pattern=r"^[,;|\t:~^]$", description="What stands between two cells of a CSV."
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="The decimal mark in numbers of CSV files.")
+    sheet: str | None = Field(None, description="The sheet of a workbook; its first that holds anything.")
+    header_row: int = Field(
+        1, ge=1, le=10_000, description="Row of a sheet, or line of a CSV, that names the columns."
+    )
+
+
 class Column(Part):
     """What one column must hold."""
 
     type: ColumnType
     role: Role = "feature"
     nulls: bool = Field(True, description="Whether empty cells are allowed.")
+    optional: bool = Field(
+        False, description="Whether a file may lack the column; its rows are then empty there."
+    )
     unique: bool = Field(False, description="Whether each value may occur once only. Always so for an id.")
     min: float | None = Field(None, description="Smallest allowed value of a number.")
     max: float | None = Field(None, description="Largest allowed value of a number.")
     values: list[str] | None = Field(
         None, min_length=1, description="The allowed values of a category, string or boolean, as text."
+    )
+    format: str | None = Field(
+        None, description='How dates are written, such as "%d/%m/%Y"; ISO 8601 is read besides.'
+    )
+    thousands: Thousands | None = Field(
+        None, description="The mark between groups of three digits in numbers of this column."
     )
     description: str = ""
 
@@ -166,6 +197,14 @@ class Ingestion(Part):
     )
 
 
+class Retention(Part):
+    """How much of the past is kept when `tidemill data prune` clears away."""
+
+    versions: int | None = Field(
+        None, ge=1, description="Newest versions kept of each table, besides what models were made from; null: all."
+    )
+
+
 class Project(Part):
     """One project.yaml."""
 
@@ -174,6 +213,7 @@ class Project(Part):
     description: str = ""
     task: Task
     sources: list[InboxSource] = Field(default_factory=lambda: [InboxSource()], min_length=1)
+    reading: Reading = Reading()
     columns: dict[str, Column] = Field(min_length=2)
     rules: list[Rule] = Field(default_factory=list, description="Rules over several columns of one row.")
     rejects: Rejects = Rejects()
@@ -184,6 +224,7 @@ class Project(Part):
     gates: Gates = Gates()
     serving: Serving = Serving()
     monitoring: Monitoring = Monitoring()
+    retention: Retention = Retention()
 
     def by_role(self, role: Role) -> list[str]:
         """Names of the columns with `role`, in the file's order."""
@@ -201,6 +242,14 @@ class Project(Part):
     def feature_columns(self) -> dict[str, Column]:
         """The columns a model may use, in the file's order."""
         return {name: column for name, column in self.columns.items() if column.role == "feature"}
+
+    @property
+    def how_to_read(self) -> Reading:
+        """`reading`, with the decimal mark that the columns' thousands marks imply."""
+        marks = {column.thousands for column in self.columns.values()}
+        if self.reading.decimal is None and marks & {",", "."}:
+            return self.reading.model_copy(update={"decimal": "." if "," in marks else ","})
+        return self.reading
 
     @property
     def is_classification(self) -> bool:

@@ -6,6 +6,8 @@ What belongs here: what can be told from the file alone. What one field may hold
 
 from __future__ import annotations
 
+import re
+
 from tidemill.project import (
     CATEGORICAL,
     CLASSIFICATION_METRICS,
@@ -24,6 +26,7 @@ def contradictions(project: Project) -> list[Fault]:
     """Every fault between fields; none in a project that was loaded."""
     return [
         *_column_faults(project),
+        *_spelling_faults(project),
         *_role_faults(project),
         *_task_faults(project),
         *_training_faults(project),
@@ -52,8 +55,43 @@ def _column_faults(project: Project) -> list[Fault]:
             faults.append(((*at, "values"), column.type, "values need a column of type category or string"))
         if column.values is not None and len(set(column.values)) != len(column.values):
             faults.append(((*at, "values"), "a value twice", "each allowed value is named once"))
+        if column.optional and (column.role == "id" or not column.nulls):
+            faults.append(
+                ((*at, "optional"), "true", "rows of a file without it are empty there: allow nulls")
+            )
         if column.role == "time" and column.type not in TEMPORAL:
             faults.append(((*at, "type"), column.type, "a time column needs type date or datetime"))
+    return faults
+
+
+_DIRECTIVE = re.compile(r"%(.?)")
+
+
+def _spelling_faults(project: Project) -> list[Fault]:
+    """Faults of what says how cells are written."""
+    faults: list[Fault] = []
+    for name, column in project.columns.items():
+        at: FieldPath = ("columns", name)
+        if column.format is not None and column.type not in TEMPORAL:
+            faults.append(((*at, "format"), column.type, "format needs a column of type date or datetime"))
+        elif column.format is not None:
+            used = _DIRECTIVE.findall(column.format)
+            if (
+                not set(used) <= set("dmyYHMS")
+                or len(set(used)) < len(used)
+                or len(set(used) & set("yY")) > 1
+            ):
+                wrong = "of %d %m %Y %y %H %M %S each stands once at most, and nothing else with a %"
+                faults.append(((*at, "format"), repr(column.format), wrong))
+            elif not {"d", "m"} <= set(used) or not set(used) & set("yY"):
+                wrong = "it must say where day, month and year are: %d, %m and %Y"
+                faults.append(((*at, "format"), repr(column.format), wrong))
+        if column.thousands is not None and column.type not in NUMERIC:
+            wrong = "thousands needs a column of type integer or float"
+            faults.append(((*at, "thousands"), column.type, wrong))
+        elif column.thousands is not None and column.thousands == project.how_to_read.decimal:
+            wrong = "this is the decimal mark of the file already: of reading.decimal, or by another column"
+            faults.append(((*at, "thousands"), repr(column.thousands), wrong))
     return faults
 
 

@@ -4,6 +4,7 @@ import csv
 import datetime
 import io
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
@@ -15,6 +16,7 @@ from tidemill.data.read import open_source
 from tidemill.data.source import Row
 from tidemill.data.workbook import text_of
 from tidemill.errors import InvalidInput
+from tidemill.project import Reading
 
 
 def write(folder: Path, content: str | bytes, name: str = "f.csv") -> Path:
@@ -23,7 +25,7 @@ def write(folder: Path, content: str | bytes, name: str = "f.csv") -> Path:
     return path
 
 
-def rows_of(path: Path, **options: str) -> list[Row]:
+def rows_of(path: Path, **options: Any) -> list[Row]:
     return list(open_source(path, **options).rows)
 
 
@@ -182,9 +184,9 @@ def test_an_error_cell_is_a_fault_not_an_empty_cell(tmp_path: Path) -> None:
 
 
 def test_sheets_are_chosen_by_name(tmp_path: Path) -> None:
-    assert open_source(workbook(tmp_path), sheet="Other").columns == ["a", "b"]
+    assert open_source(workbook(tmp_path), reading=Reading(sheet="Other")).columns == ["a", "b"]
     with pytest.raises(InvalidInput, match="no such sheet") as refused:
-        open_source(workbook(tmp_path), sheet="Patient")
+        open_source(workbook(tmp_path), reading=Reading(sheet="Patient"))
     assert "Patients, Other" in refused.value.remedy
 
 

@@ -8,11 +8,15 @@ DuckDB's, run with `SET TimeZone='UTC'`.
   lists them among a column's values. Spaces around a value count in `text` only.
 - integer: digits with a sign; `3.0` counts as 3. float: also a fraction and an exponent; never inf.
 - boolean: true/false, yes/no, t/f, y/n, 1/0 in any case.
-- date, datetime: ISO 8601, or `31.12.2024` with `14:30[:00]`; a time without an offset is UTC.
+- integer and float with `thousands` in the contract: also digits in groups of three, as in `1,234.5`.
+- date, datetime: ISO 8601, or `31.12.2024` with `14:30[:00]`; a time without an offset is UTC. With `format` in
+  the contract ISO 8601 or that format, in its place.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from enum import IntEnum
 
 from tidemill.project import NUMERIC, Column
@@ -20,6 +24,7 @@ from tidemill.project import NUMERIC, Column
 MISSING = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "NULL", "null", "None")
 TRUE = ("true", "yes", "t", "y", "1")
 FALSE = ("false", "no", "f", "n", "0")
+THOUSANDS_SPACES = " \u00a0\u202f"
 SPACES = " \t\r\n\f\v\u00a0\ufeff"
 
 SQL_TYPES = {
@@ -53,7 +58,11 @@ KINDS = {
 CLOCK = "[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
 OFFSET = "( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))?"
 ISO = f"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ]{CLOCK}{OFFSET})?"
-GERMAN = "[0-9]{1,2}[.][0-9]{1,2}[.][0-9]{4}( [0-9]{1,2}:[0-9]{2}(:[0-9]{2})?)?"
+CLOCKS = ("", " %H:%M", " %H:%M:%S")
+CLOCK_AFTER = "( [0-9]{1,2}:[0-9]{2}(:[0-9]{2})?)?"
+GERMAN_DATE = "%d.%m.%Y"
+GERMAN = f"[0-9]{{1,2}}[.][0-9]{{1,2}}[.][0-9]{{4}}{CLOCK_AFTER}"
+DIRECTIVES = {"%Y": "[0-9]{4}", "%y": "[0-9]{2}"} | {f"%{each}": "[0-9]{1,2}" for each in "dmHMS"}
 
 
 class Broken(IntEnum):
@@ -92,23 +101,36 @@ def typed(column: Column, text: str, decimal: str = ".") -> str:
     """SQL of cleaned `text` in the column's type, NULL when it is not of that type."""
     match column.type:
         case "integer":
+            text = _ungrouped(column, text, decimal)
             whole = f"regexp_full_match({text}, '[+-]?[0-9]+([.]0*)?')"
             if decimal == ",":
                 whole = f"regexp_full_match({text}, '[+-]?[0-9]+(,0*)?')"
             digits = f"split_part({text}, '{decimal}', 1)"
             return f"CASE WHEN {whole} THEN TRY_CAST({digits} AS BIGINT) END"
         case "float":
-            return _number(text, decimal)
+            return _number(_ungrouped(column, text, decimal), decimal)
         case "boolean":
             yes, no = (f"lower({text}) IN ({_listed(words)})" for words in (TRUE, FALSE))
             return f"CASE WHEN {yes} THEN true WHEN {no} THEN false END"
         case "date":
-            moment = _moment(text)
+            moment = _moment(text, column.format)
             return f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END"
         case "datetime":
-            return _moment(text)
+            return _moment(text, column.format)
         case _:
             return text
+
+
+def _ungrouped(column: Column, text: str, decimal: str) -> str:
+    """SQL of a number's text without the marks between its thousands; any other text stays."""
+    mark = column.thousands
+    # A workbook's numbers have a decimal point whatever the contract says of text: 1.234 is no thousand there.
+    if mark is None or mark == decimal:
+        return text
+    group = f"[{THOUSANDS_SPACES if mark == ' ' else mark}]"
+    shape = literal(f"[+-]?[0-9]{{1,3}}({group}[0-9]{{3}})+([{decimal}][0-9]*)?")
+    without = f"regexp_replace({text}, {literal(group)}, '', 'g')"
+    return f"(CASE WHEN regexp_full_match({text}, {shape}) THEN {without} ELSE {text} END)"
 
 
 def _number(text: str, decimal: str) -> str:
@@ -119,19 +141,34 @@ def _number(text: str, decimal: str) -> str:
     return f"CASE WHEN regexp_full_match({text}, '{shape}') AND isfinite({number}) THEN {number} END"
 
 
-def _moment(text: str) -> str:
+def _moment(text: str, form: str | None) -> str:
     """SQL of the UTC timestamp in `text`, a date counting as its midnight."""
     # DuckDB wants the minutes of an offset apart from its hours: +0200 becomes +02:00. A bare date is left
     # alone, as -12-31 would look like an offset.
     offset = f"regexp_replace(replace({text}, ' Z', 'Z'), '([+-][0-9]{{2}})([0-9]{{2}})$', '\\1:\\2')"
     written = f"CASE WHEN length({text}) = 10 THEN {text} ELSE {offset} END"
-    formats = _listed(("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"))
+    shape, formats = _formats(form) if form else (GERMAN, [GERMAN_DATE + clock for clock in CLOCKS])
     return (
+        f"CASE WHEN regexp_full_match({text}, {literal(shape)}) THEN try_strptime({text}, [{_listed(formats)}]) "
         # Year 0 is 1 BC to DuckDB and nothing at all to Python.
-        f"CASE WHEN regexp_full_match({text}, '{ISO}') AND {text} NOT LIKE '0000%' "
-        f"THEN TRY_CAST({written} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' "
-        f"WHEN regexp_full_match({text}, '{GERMAN}') THEN try_strptime({text}, [{formats}]) END"
+        f"WHEN regexp_full_match({text}, '{ISO}') AND {text} NOT LIKE '0000%' "
+        f"THEN TRY_CAST({written} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END"
     )
+
+
+def _formats(form: str) -> tuple[str, list[str]]:
+    """The regular expression of what is written like `form`, and the formats that read it.
+
+    A time may follow where the format has none.
+    """
+    parts = re.split(r"(%.)", form)
+    shape = "".join(
+        DIRECTIVES.get(part) or "".join(f"[{c}]" if c not in "^\\" else f"\\{c}" for c in part)
+        for part in parts
+    )
+    if any(directive in form for directive in ("%H", "%M", "%S")):
+        return shape, [form]
+    return shape + CLOCK_AFTER, [form + clock for clock in CLOCKS]
 
 
 def broken(column: Column, text: str, value: str) -> str:
@@ -161,6 +198,8 @@ def explain(column: Column, code: Broken) -> str:
         case Broken.NULL:
             return "empty, and the contract allows no empty cell here"
         case Broken.TYPE:
+            if column.format is not None:
+                return f"not a {column.type} written like {column.format} or 2024-12-31"
             return f"not {KINDS.get(column.type, 'text')}"
         case Broken.BELOW:
             return f"below the least allowed value {column.min:.15g}"
@@ -177,5 +216,5 @@ def explain(column: Column, code: Broken) -> str:
             return ""
 
 
-def _listed(values: list[str] | tuple[str, ...]) -> str:
+def _listed(values: Sequence[str]) -> str:
     return ", ".join(literal(value) for value in values)

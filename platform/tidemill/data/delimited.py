@@ -18,6 +18,7 @@ from itertools import islice
 
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.errors import Corrupt, InvalidInput
+from tidemill.project import Reading
 
 PIECE = 1 << 20
 HEAD = 1 << 16
@@ -40,21 +41,31 @@ MAGIC = {
 CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1a\x00"))
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+\s*")
 DECIMAL_POINT = re.compile(r"\s*[+-]?\d*\.\d+\s*")
+DIGIT = re.compile(r"\d")
+GROUPED_COMMA = re.compile(r"\s*[+-]?\d{1,3}(\.\d{3})+,\d+\s*")
+GROUPED_POINT = re.compile(r"\s*[+-]?\d{1,3}(,\d{3})+\.\d+\s*")
+GROUPS_OF_THREE = re.compile(r"\s*[+-]?\d{1,3}\.\d{3}\s*")
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one file is written. `quoted` says whether `"` encloses cells or is a character like others."""
+    """How one file is written. `quoted` says whether `"` encloses cells or is a character like others.
+
+    `skipped` lines stand above the header and are no rows.
+    """
 
     encoding: str
     delimiter: str = ","
     quoted: bool = True
+    skipped: int = 0
 
 
-def open_delimited(place: Place) -> SourceFile:
-    """Open a CSV file. Raises InvalidInput when it is binary, empty or in no known encoding."""
-    dialect, has_quotes = _detect_encoding(place)
-    dialect = replace(dialect, delimiter=_detect_delimiter(place, dialect))
+def open_delimited(place: Place, reading: Reading) -> SourceFile:
+    """Open a CSV file; what `reading` does not say is found. Raises InvalidInput when it is binary, empty or in no
+    known encoding."""
+    dialect, has_quotes = _detect_encoding(place, reading.encoding)
+    dialect = replace(dialect, skipped=reading.header_row - 1)
+    dialect = replace(dialect, delimiter=reading.delimiter or _detect_delimiter(place, dialect))
     if has_quotes and not _quotes_enclose(place, dialect):
         dialect = replace(dialect, quoted=False)
     rows = _records(place, dialect)
@@ -74,15 +85,19 @@ def open_delimited(place: Place) -> SourceFile:
         rows,
         encoding=dialect.encoding,
         delimiter=dialect.delimiter,
-        decimal=_detect_decimal(place, dialect),
+        decimal=reading.decimal or _detect_decimal(place, dialect),
+        header_row=header.line,
     )
 
 
-def _detect_encoding(place: Place) -> tuple[Dialect, bool]:
+def _detect_encoding(place: Place, wanted: str | None) -> tuple[Dialect, bool]:
     """The encoding that decodes the whole file, and whether it holds any quote."""
     with place.path.open("rb") as handle:
         head = handle.read(HEAD)
     candidates = _candidates(place, head)
+    if wanted is not None:
+        # A mark at the start of the file is no part of its first column's name.
+        candidates = ["utf-8-sig"] if wanted == "utf-8" and candidates == ["utf-8-sig"] else [wanted]
     for encoding in candidates:
         decoded, has_quotes = _decodes(place, encoding)
         if decoded:
@@ -90,7 +105,8 @@ def _detect_encoding(place: Place) -> tuple[Dialect, bool]:
     raise InvalidInput(
         "The file's encoding is unknown",
         detail=f"{place.name} is not valid {' or '.join(candidates)}",
-        remedy="Save it as UTF-8 (in Excel: CSV UTF-8) and send it again.",
+        remedy="Save it as UTF-8 (in Excel: CSV UTF-8) and send it again, or name its encoding with "
+        "reading.encoding in project.yaml.",
     )
 
 
@@ -136,14 +152,18 @@ def _decodes(place: Place, encoding: str) -> tuple[bool, bool]:
     return True, has_quotes
 
 
-def _open_text(place: Place, encoding: str) -> io.TextIOWrapper:
+def _open_text(place: Place, dialect: Dialect) -> io.TextIOWrapper:
+    """The text of the file from its header on."""
     # newline="" keeps line ends as they are, so that a quoted cell gets back exactly what was written.
-    return place.path.open("r", encoding=encoding, newline="")
+    handle = place.path.open("r", encoding=dialect.encoding, newline="")
+    for _ in range(dialect.skipped):
+        handle.readline(MAX_LINE)
+    return handle
 
 
 def _detect_delimiter(place: Place, dialect: Dialect) -> str:
     """The delimiter whose records agree best with the width of the header; the wider one when equal."""
-    with _open_text(place, dialect.encoding) as handle:
+    with _open_text(place, dialect) as handle:
         sample = handle.read(PIECE)
     best = max(DELIMITERS, key=lambda delimiter: _fit(sample, delimiter))
     return best if _fit(sample, best)[0] else ","
@@ -200,28 +220,34 @@ def _count_quotes(place: Place, literal: Dialect) -> tuple[int, int]:
 
 
 def _detect_decimal(place: Place, dialect: Dialect) -> str:
-    """`,` when the first records hold numbers with a decimal comma and none with a point."""
-    if dialect.delimiter == ",":
-        return "."
-    commas = points = 0
+    """`,` when the first records hold numbers with a decimal comma and none with a point.
+
+    `1.234,5` proves a comma even where commas delimit; `1.234` is no proof against it then.
+    """
+    commas = points = groups = proofs = 0
     for row in islice(_records(place, dialect), 1, 1 + SNIFFED_RECORDS):
         for cell in row.cells:
-            if cell is not None:
-                commas += DECIMAL_COMMA.fullmatch(cell) is not None
-                points += DECIMAL_POINT.fullmatch(cell) is not None
-    return "," if commas and not points else "."
+            if cell is None or not DIGIT.search(cell):
+                continue
+            proofs += GROUPED_COMMA.fullmatch(cell) is not None
+            commas += DECIMAL_COMMA.fullmatch(cell) is not None
+            points += DECIMAL_POINT.fullmatch(cell) is not None or GROUPED_POINT.fullmatch(cell) is not None
+            groups += GROUPS_OF_THREE.fullmatch(cell) is not None
+    if proofs:
+        return "," if points <= groups else "."
+    return "," if commas and not points and dialect.delimiter != "," else "."
 
 
 class _Lines:
     """The physical lines of a file, with those of the record at hand kept, and lines that can be given back."""
 
-    def __init__(self, handle: io.TextIOWrapper, name: str) -> None:
+    def __init__(self, handle: io.TextIOWrapper, name: str, skipped: int = 0) -> None:
         self.handle = handle
         self.name = name
         self.waiting: deque[str] = deque()
         self.record: list[str] = []
         self.left = MAX_RECORD_LINES
-        self.read = 0
+        self.read = skipped
 
     def __iter__(self) -> _Lines:
         return self
@@ -261,15 +287,15 @@ class _Lines:
 
 def _records(place: Place, dialect: Dialect) -> Iterator[Row]:
     """Every record of the file, header included. Lines without a character are no rows."""
-    with _open_text(place, dialect.encoding) as handle:
-        lines = _Lines(handle, place.name)
+    with _open_text(place, dialect) as handle:
+        lines = _Lines(handle, place.name, dialect.skipped)
         reader = csv.reader(
             lines,
             delimiter=dialect.delimiter,
             quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
             strict=True,
         )
-        number, width = 1, 0
+        number, width = dialect.skipped + 1, 0
         while True:
             lines.begin()
             try:

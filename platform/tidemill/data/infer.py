@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
 from tidemill.data.read import open_source
 from tidemill.data.source import SourceFile
-from tidemill.data.survey import ColumnSurvey, Survey, survey
+from tidemill.data.survey import ColumnSurvey, Survey, survey, tolerable
 from tidemill.errors import InvalidInput
 from tidemill.home import check_project_name
 from tidemill.project import (
@@ -33,9 +33,6 @@ from tidemill.project_checks import contradictions
 
 MOST_CLASSES = 20
 MOST_VALUES = 50
-# One dirty cell must not make text of a column of numbers: so many may be wrong, and their rows are rejected.
-TOLERATED_SHARE = 0.01
-TOLERATED_FROM = 100
 # A text of more words than this on average is prose, not a category.
 PROSE_WORDS = 4.0
 # With fewer rows a value than this a category says nothing about rows to come.
@@ -84,7 +81,14 @@ def infer(path: Path, *, name: str, target: str, task: Task | None = None) -> In
             detail=f"{path.name} has a header and no row below it that can be read",
             remedy="Give a file with some rows: types and ranges are inferred from them.",
         )
-    return _Judge(found, source.name, name, target, task).judge()
+    inferred = _Judge(found, source.name, name, target, task).judge()
+    return replace(inferred, remarks=[_how_written(source), *inferred.remarks])
+
+
+def infer_columns(found: Survey) -> dict[str, Column]:
+    """What each column would be in a contract, none of them being target, id or time."""
+    judge = _Judge(found, "", "", "", None)
+    return {each.name: judge._spelled(each.name, judge._column(each, None)) for each in found.columns}
 
 
 def _check_task(task: str | None) -> None:
@@ -133,7 +137,7 @@ class _Judge:
         self._choose_time(columns)
         task = self.wanted or self._task(columns)
         target = self._target(task)
-        columns = {name: columns.get(name, target) for name in self.surveys}
+        columns = {name: self._spelled(name, columns.get(name, target)) for name in self.surveys}
         positive = self._positive(target) if task == "binary" else None
         self._check_features(columns)
         project = Project(name=self.name, task=task, columns=columns, labels=Labels(positive=positive))
@@ -141,6 +145,20 @@ class _Judge:
         if self.found.unreadable:
             self.remarks.append(f"{self.found.unreadable} lines cannot be read as rows and will be rejected")
         return Inference(project, self.found.rows, self.notes, self.remarks)
+
+    def _spelled(self, name: str, column: Column) -> Column:
+        """The column with how its cells are written, where that is no plain way."""
+        found = self.surveys[name]
+        said: dict[str, str] = {}
+        if found.format and column.type in TEMPORAL:
+            said, note = {"format": found.format}, f"dates are written like {found.format}"
+        elif found.thousands and column.type in NUMERIC:
+            said, note = {"thousands": found.thousands}, f"{found.thousands!r} stands between thousands"
+        else:
+            note = found.unsure
+        if note:
+            self.notes[name] = "; ".join(filter(None, [self.notes.get(name), note]))
+        return column.model_copy(update=said)
 
     def _id_column(self) -> str | None:
         """The column that names each row, if one does."""
@@ -187,14 +205,8 @@ class _Judge:
         if kind == "integer" and column.is_counter and column.rows > 20:
             return "ignore", "counts the rows, which tells nothing about a new one"
         if kind == "string" and column.distinct * ROWS_PER_VALUE > column.rows:
-            dates = " (dates are read as 2024-12-31 or 31.12.2024)" if self._looks_like_dates(column) else ""
-            return "ignore", f"{column.distinct} different values in {column.rows} rows{dates}"
+            return "ignore", f"{column.distinct} different values in {column.rows} rows"
         return "feature", ""
-
-    @staticmethod
-    def _looks_like_dates(column: ColumnSurvey) -> bool:
-        named = re.search(r"date|day|time|dteday", column.name, re.IGNORECASE) is not None
-        return named or any(re.fullmatch(r"\d{1,2}/\d{1,2}/\d{2,4}.*", value) for value, _ in column.values)
 
     def _type(self, column: ColumnSurvey) -> ColumnType:
         filled = column.filled
@@ -210,8 +222,9 @@ class _Judge:
             if column.parsed[kind] == filled:
                 return kind
         for kind in kinds:
-            wrong = filled - column.parsed[kind]
-            if filled >= TOLERATED_FROM and wrong <= TOLERATED_SHARE * filled:
+            # One dirty cell must not make text of a column of numbers.
+            if tolerable(column, kind):
+                wrong = filled - column.parsed[kind]
                 self.notes[column.name] = f"{wrong} cells are not of this type: their rows will be rejected"
                 return kind
         return self._text_type(column)
@@ -320,6 +333,16 @@ _KINDS_OF_TARGET = {
     "datetime": "they are points in time",
     "text": "they are prose",
 }
+
+
+def _how_written(source: SourceFile) -> str:
+    """How the file was read, for the summary."""
+    merged = "of merged cells only the first holds a value"
+    shown = [
+        f"{name.replace('_', ' ')} {value!r}" for name, value in source.found.items() if name != "format"
+    ]
+    how = f"read as {source.format}" + (f": {', '.join(shown)}" if shown else "")
+    return f"{how} ({merged})" if source.merged else how
 
 
 def _class_name(value: str, target: Column) -> str:

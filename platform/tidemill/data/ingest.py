@@ -200,7 +200,8 @@ class _Run:
         tally = Tally()
         try:
             with workbench(self.scratch) as connection:
-                source = open_source(original.path, name=original.name, scratch=self.scratch)
+                reading = self.project.how_to_read
+                source = open_source(original.path, reading=reading, name=original.name, scratch=self.scratch)
                 check_columns(source, self.project)
                 acceptor = Acceptor(connection, source, self.project, original.sha256)
                 tally = acceptor.tally

@@ -17,28 +17,36 @@ from pathlib import Path
 from tidemill.data.packed import PACKED, unpack
 from tidemill.data.source import Place, SourceFile, empty_file
 from tidemill.errors import InvalidInput
+from tidemill.project import Reading
 
 DELIMITED = frozenset({".csv", ".tsv", ".txt", ".tab"})
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"})
 COLUMNAR = frozenset({".parquet"})
 MAX_COLUMNS = 5_000
 MAX_NAME = 200
+AS_FOUND = Reading()
 
 
 def open_source(
-    path: Path, *, sheet: str | None = None, name: str | None = None, scratch: Path | None = None
+    path: Path,
+    *,
+    reading: Reading = AS_FOUND,
+    name: str | None = None,
+    scratch: Path | None = None,
 ) -> SourceFile:
     """Open a CSV (`.csv .tsv .txt .tab`), a workbook (`.xlsx .xlsm .xls .xlsb .ods`) or a Parquet file.
 
     Any of them may be packed as `.gz` or alone in a `.zip`; it is then unpacked under `scratch`, by default the
-    system's folder for temporary files, and removed with the stream of its rows. `name` is used in messages, when
-    the file's own is not what its sender knows. Raises InvalidInput for what is no such file: missing, empty,
-    binary, a folder, another suffix, or a header with blank, doubled or impossible names; TooLarge for an archive
-    that unpacks to more than allowed. The file stays open until its rows were read or dropped.
+    system's folder for temporary files, and removed with the stream of its rows. What `reading` leaves open is
+    found in the file. `name` is used in messages, when the file's own is not what its sender knows.
+
+    Raises InvalidInput for what is no such file: missing, empty, binary, a folder, another suffix, or a header
+    with blank, doubled or impossible names; TooLarge for an archive that unpacks to more than allowed. The file
+    stays open until its rows were read or dropped.
     """
     place = Place(path, name or path.name)
     _check_readable(place)
-    source = _open_packed(place, sheet, scratch) if _suffix(place) in PACKED else _open(place, sheet)
+    source = _open_packed(place, reading, scratch) if _suffix(place) in PACKED else _open(place, reading)
     _check_header(source)
     return source
 
@@ -47,12 +55,12 @@ def _suffix(place: Place) -> str:
     return place.path.suffix.lower()
 
 
-def _open_packed(place: Place, sheet: str | None, scratch: Path | None) -> SourceFile:
+def _open_packed(place: Place, reading: Reading, scratch: Path | None) -> SourceFile:
     folder = Path(tempfile.mkdtemp(prefix="tidemill-", dir=scratch))
     try:
         inner = unpack(place, folder)
         _check_readable(inner)
-        source = _open(inner, sheet)
+        source = _open(inner, reading)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -61,16 +69,16 @@ def _open_packed(place: Place, sheet: str | None, scratch: Path | None) -> Sourc
     return replace(source, rows=rows)
 
 
-def _open(place: Place, sheet: str | None) -> SourceFile:
+def _open(place: Place, reading: Reading) -> SourceFile:
     suffix = _suffix(place)
     if suffix in DELIMITED:
         from tidemill.data.delimited import open_delimited
 
-        return open_delimited(place)
+        return open_delimited(place, reading)
     if suffix in WORKBOOKS:
         from tidemill.data.workbook import open_workbook
 
-        return open_workbook(place, sheet)
+        return open_workbook(place, reading)
     if suffix in COLUMNAR:
         from tidemill.data.columnar import open_columnar
 
@@ -117,7 +125,8 @@ def _check_header(source: SourceFile) -> None:
             detail=f"{name}: the header is blank in column {', '.join(map(str, blank[:10]))}"
             f" of {len(source.columns)}",
             remedy="Name every column in the first line, or delete the column (a table saved with its row "
-            "numbers begins with a nameless one).",
+            "numbers begins with a nameless one; of merged cells only the first holds the text). If the names "
+            "stand further down, say so with reading.header_row in project.yaml.",
         )
     odd = [
         column

@@ -37,7 +37,8 @@ def render_yaml(
     lines += ["# One project of Tidemill. Change what you know better; `tidemill doctor` says what is wrong."]
     lines += [_field("name", project.name)]
     lines += [_field(name, value) for name in ("title", "description") if (value := getattr(project, name))]
-    lines += [_field("task", project.task), "", *_sources(project), "", *_columns(project, notes or {})]
+    lines += [_field("task", project.task), "", *_sources(project), "", *_reading(project)]
+    lines += _columns(project, notes or {})
     if project.rules:
         lines += ["", "# What the values of one row must be to each other.", "rules:"]
         lines += [f"  - {_flow(rule.model_dump(exclude_defaults=True))}" for rule in project.rules]
@@ -61,6 +62,11 @@ def _sources(project: Project) -> list[str]:
     return lines + [f"  - {_flow(source.model_dump())}" for source in project.sources]
 
 
+def _reading(project: Project) -> list[str]:
+    said = project.reading.model_dump(exclude_defaults=True)
+    return ["# How files are read; what is not said is found.", "reading:", *_body(said), ""] if said else []
+
+
 def _columns(project: Project, notes: Mapping[str, str]) -> list[str]:
     lines = [
         "# type: integer, float, boolean, string, category, text, date, datetime",
@@ -70,8 +76,13 @@ def _columns(project: Project, notes: Mapping[str, str]) -> list[str]:
     for name, column in project.columns.items():
         if name in notes:
             lines.append(f"  # {' '.join(notes[name].split())}")
-        lines.append(f"  {_scalar(name)}: {_flow(_described(column))}")
+        lines.append(f"  {column_line(name, column)}")
     return lines
+
+
+def column_line(name: str, column: Column) -> str:
+    """One column as a line of `columns`, without its indentation."""
+    return f"{_scalar(name)}: {_flow(_described(column))}"
 
 
 def _described(column: Column) -> dict[str, Any]:

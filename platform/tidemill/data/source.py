@@ -45,7 +45,8 @@ class SourceFile:
     """An open source file. `rows` streams it once; each row has as many cells as there are columns.
 
     `name` is what people call the file, `decimal` the mark in its numbers, `.` or `,`. `encoding` and
-    `delimiter` are those of a CSV, `sheet` that of a workbook.
+    `delimiter` are those of a CSV, `sheet` that of a workbook; `merged` counts the merged ranges of that sheet,
+    of which the first cell alone holds the value.
     """
 
     name: str
@@ -56,6 +57,22 @@ class SourceFile:
     delimiter: str | None = None
     sheet: str | None = None
     decimal: str = "."
+    header_row: int = 1
+    merged: int = 0
+
+    @property
+    def found(self) -> dict[str, str | int]:
+        """How the file is written, as people may want to see it."""
+        known = {
+            "format": self.format,
+            "encoding": self.encoding,
+            "delimiter": self.delimiter,
+            "decimal": self.decimal if self.format == "csv" else None,
+            "sheet": self.sheet,
+            "header_row": self.header_row if self.header_row > 1 else None,
+            "merged_ranges": self.merged or None,
+        }
+        return {name: value for name, value in known.items() if value is not None}
 
 
 def empty_file(name: str) -> InvalidInput:

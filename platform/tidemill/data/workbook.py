@@ -19,6 +19,7 @@ from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, Pass
 from tidemill.data.packed import PIECE, counted, open_member
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.errors import InvalidInput, TooLarge
+from tidemill.project import Reading
 
 # The reader holds a whole sheet in memory; a small archive can unpack to far more than any real table.
 MAX_UNPACKED = 2_000_000_000
@@ -33,12 +34,12 @@ ANY_REFERENCE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']"""
 CELL_WITHOUT_REFERENCE = re.compile(rb"<c[\s/>]")
 
 
-def open_workbook(place: Place, sheet: str | None) -> SourceFile:
-    """Open `sheet` of a workbook, or its first sheet that holds anything."""
+def open_workbook(place: Place, reading: Reading) -> SourceFile:
+    """Open the sheet of a workbook that `reading` names, or its first sheet that holds anything."""
     _check_size(place)
     try:
         book = CalamineWorkbook.from_path(str(place.path))
-        chosen = _choose(book, place, sheet)
+        chosen = _choose(book, place, reading.sheet)
     except PasswordError as error:
         raise InvalidInput(
             "The workbook is locked with a password",
@@ -52,7 +53,7 @@ def open_workbook(place: Place, sheet: str | None) -> SourceFile:
             remedy="Open it in a spreadsheet program, save it as .xlsx or CSV, and send that.",
         ) from error
     rows = _rows(chosen, _error_cells(place, chosen.name))
-    header = next(rows, None)
+    header = next((row for row in rows if row.line >= reading.header_row), None)
     if header is None:
         raise empty_file(place.name)
     if header.fault is not None:
@@ -62,7 +63,15 @@ def open_workbook(place: Place, sheet: str | None) -> SourceFile:
             remedy="Mend the first row of the sheet; it names the columns.",
         )
     columns = [(cell or "").strip() for cell in header.cells]
-    return SourceFile(place.name, columns, "excel", rows, sheet=chosen.name)
+    return SourceFile(
+        place.name,
+        columns,
+        "excel",
+        rows,
+        sheet=chosen.name,
+        header_row=header.line,
+        merged=len(chosen.merged_cell_ranges or ()),
+    )
 
 
 def _check_size(place: Place) -> None:
