@@ -136,7 +136,7 @@ def _add_projects(add: Add) -> None:
     sql.add_argument("name", metavar="NAME", help="the project")
     sql.add_argument("query", metavar="QUERY", help='such as "SELECT count(*) FROM predictions"')
     sql.add_argument("--format", choices=["table", "csv", "json"], default="table")
-    data = add("data", _unreachable, "the versions of a project's tables: list, compare, go back")
+    data = add("data", _unreachable, "the versions of a project's tables: list, compare, go back, clear away")
     data_commands.add_options(data)
     key = add("key", commands.key, "make, list and revoke API keys")
     key.add_argument("action", choices=["create", "list", "revoke"])

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tidemill.console import size
 from tidemill.console import table as text_table
 from tidemill.home import Home
 
@@ -44,6 +45,11 @@ def add_options(data: argparse.ArgumentParser) -> None:
     add_table(two)
     back = add("rollback", rollback, "publish an earlier version of raw again; the history stays")
     back.add_argument("version", type=int, metavar="VERSION")
+    clear = add("prune", prune, "remove old versions of all tables that no model and no kept version needs")
+    clear.add_argument(
+        "--keep", type=int, metavar="N", help="newest versions kept (default: retention.versions)"
+    )
+    clear.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     back.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the version (needed)")
 
 
@@ -103,6 +109,33 @@ def rollback(options: argparse.Namespace, home: Home) -> int:
     document = {"table": made.table, "version": made.version, "rows": made.rows, "parents": made.parents}
     said = f"{made.id} is current, equal to raw@{options.version}: {made.rows} rows."
     return _print(options, document, lambda _: f"{said}\nThe next training uses it; no model was changed.")
+
+
+def prune(options: argparse.Namespace, home: Home) -> int:
+    from dataclasses import asdict
+
+    from tidemill.data.retention import prune
+    from tidemill.errors import InvalidInput
+    from tidemill.project import load_project
+
+    project = load_project(home, options.name)
+    keep = options.keep if options.keep is not None else project.retention.versions
+    if keep is None:
+        raise InvalidInput(
+            "How many versions are to be kept?",
+            detail=f"project {project.name} keeps all: retention.versions is not set",
+            remedy="Set `retention: {versions: N}` in project.yaml, or say --keep N.",
+        )
+    found = prune(home, project.name, keep, dry_run=options.dry_run)
+    document = asdict(found) | {"dry_run": options.dry_run}
+    return _print(options, document, _pruning_text)
+
+
+def _pruning_text(found: dict[str, Any]) -> str:
+    verb = "would be removed" if found["dry_run"] else "removed"
+    lines = [f"{name} {verb}" for name in found["removed"]]
+    lines += [f"{name} stays: {reason}" for name, reason in found["kept"].items()]
+    return "\n".join([*lines, f"{len(found['removed'])} versions {verb}, {size(found['bytes'])}"])
 
 
 def _versions_text(entries: list[dict[str, Any]]) -> str:
