@@ -42,6 +42,11 @@ class TableProfile(TypedDict):
     profile: list[client.ColumnProfile]
 
 
+class TableVersionList(TypedDict):
+    table: str
+    versions: list[client.TableVersionInfo]
+
+
 class TrainingList(TypedDict):
     trainings: list[client.TrainingInfo]
 
@@ -201,6 +206,40 @@ TABLE: Out = (
 PROFILE: Out = (
     TableProfile,
     {"profile": [{"column": "mean_radius", "type": "double", "rows": 569, "nulls": 0}]},
+)
+VERSION: dict[str, Any] = {
+    "version": 2,
+    "current": True,
+    "created": AT,
+    "rows": 569,
+    "parent": 1,
+    "parents": {"raw": 1},
+    "added": 269,
+    "changed": 0,
+    "removed": 0,
+    "files": ["hospital_b.csv"],
+    "note": "",
+}
+VERSIONS: Out = (TableVersionList, {"table": "raw", "versions": [VERSION]})
+TABLE_DIFF: Out = (
+    client.TableDiff,
+    {
+        "table": "raw",
+        "from": 1,
+        "to": 2,
+        "rows_before": 300,
+        "rows_after": 569,
+        "added": 269,
+        "changed": 1,
+        "removed": 0,
+        "unchanged": 299,
+        "columns_added": {},
+        "columns_removed": {},
+        "columns_retyped": {},
+        "columns_changed": {"mean_radius": 1},
+        "examples": {"changed": [{"_row": "P-0042", "mean_radius": [14.2, 14.3]}]},
+        "profile": {"mean_radius": {"before": {"mean": 14.1}, "after": {"mean": 14.2}}},
+    },
 )
 LAUNCHED: Out = (
     client.Launched,

@@ -1,4 +1,4 @@
-"""The service `tables`: the current versions of a project's tables, their first rows and profiles."""
+"""The service `tables`: a project's tables, their first rows and profiles, their versions and what differs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from starlette.responses import Response
 from api.answers import answer
 from api.auth import require_key
 from api.context import Context, Ctx, KnownName
-from api.schema_out import PROFILE, TABLE, TABLES, ok
+from api.schema_out import PROFILE, TABLE, TABLE_DIFF, TABLES, VERSIONS, ok
 from tidemill.errors import NotFound
 
 if TYPE_CHECKING:
     from tidemill.store.tables import TableVersion
+
+Number = Annotated[int, Query(ge=1, le=999_999_999)]
 
 router = APIRouter(
     prefix="/v1/projects/{project}/tables", tags=["tables"], dependencies=[Depends(require_key)]
@@ -47,6 +49,30 @@ def get_profile(project: KnownName, table: str, context: Ctx) -> Response:
     """Per column: nulls, distinct values, range, quartiles, most frequent values."""
     version = require_table(context, project, table)
     return answer({"profile": _profile(version.folder, version.table, version.version)})
+
+
+@router.get("/{table}/versions", summary="Versions of a table", responses=ok(VERSIONS))
+def list_versions(project: KnownName, table: str, context: Ctx) -> Response:
+    """The kept versions, newest first: rows, files, and how many rows each added, changed and removed."""
+    from tidemill.data.versions import history
+    from tidemill.store.tables import TableStore
+
+    return answer({"table": table, "versions": history(TableStore(context.home.tables(project)), table)})
+
+
+@router.get("/{table}/diff", summary="Difference between two versions", responses=ok(TABLE_DIFF))
+def get_diff(
+    project: KnownName,
+    table: str,
+    context: Ctx,
+    old: Annotated[Number, Query(alias="from", description="The version before.")],
+    new: Annotated[Number, Query(alias="to", description="The version after.")],
+) -> Response:
+    """Rows added, changed and removed, with up to 20 examples of each; columns and their numbers that differ."""
+    from tidemill.data.versions import diff
+    from tidemill.store.tables import TableStore
+
+    return answer(diff(TableStore(context.home.tables(project)), table, old, new))
 
 
 def require_table(context: Context, project: str, table: str) -> TableVersion:

@@ -159,6 +159,40 @@ class TableInfo(TypedDict):
     sources: list[dict[str, Any]]
 
 
+class TableVersionInfo(TypedDict):
+    """One kept version. What it changed is None where it was not written down, as for the first version."""
+
+    version: int
+    current: bool
+    created: str
+    rows: int
+    parent: int | None
+    parents: dict[str, Any]
+    added: int | None
+    changed: int | None
+    removed: int | None
+    files: list[str]
+    note: str
+
+
+class TableDiff(TypedDict):
+    """What one version has that another has not; `examples` holds up to 20 rows of each kind."""
+
+    table: str
+    rows_before: int
+    rows_after: int
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    columns_added: dict[str, str]
+    columns_removed: dict[str, str]
+    columns_retyped: dict[str, list[str]]
+    columns_changed: dict[str, int]
+    examples: dict[str, list[dict[str, Any]]]
+    profile: dict[str, dict[str, Any]]
+
+
 class TableRows(TypedDict):
     table: str
     version: int
@@ -454,6 +488,17 @@ class Client:
 
     def profile(self, project: str, table: str) -> list[ColumnProfile]:
         return cast("list[ColumnProfile]", self._get(_at(project, "tables", table, "profile"))["profile"])
+
+    def table_versions(self, project: str, table: str) -> list[TableVersionInfo]:
+        """The kept versions of a table, newest first, with the rows each added, changed and removed."""
+        return cast(
+            "list[TableVersionInfo]", self._get(_at(project, "tables", table, "versions"))["versions"]
+        )
+
+    def table_diff(self, project: str, table: str, old: int, new: int) -> TableDiff:
+        """What version `new` has that `old` has not. The answer also has `from` and `to`."""
+        found = self._get(_at(project, "tables", table, "diff"), **{"from": old, "to": new})
+        return cast(TableDiff, found)
 
     # Training and other runs
 

@@ -70,7 +70,17 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
     check("predict", answer)
     for method, arguments in calls.items():
         check(method, getattr(client, method)(*arguments))
-    untried = {"close", "deploy", "rollback", "rejects", "send_truth", "table", "profile"} | set(calls)
+    untried = {
+        "close",
+        "deploy",
+        "rollback",
+        "rejects",
+        "send_truth",
+        "table",
+        "profile",
+        "table_versions",
+        "table_diff",
+    } | set(calls)
     public = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
     waits = {name for name in public if name.startswith("wait_")}
     assert public - waits == untried | {"upload", "start_training", "predict"}

@@ -22,6 +22,8 @@ ROUTES = [
     ("GET", f"{PROJECT}/tables"),
     ("GET", f"{PROJECT}/tables/raw"),
     ("GET", f"{PROJECT}/tables/raw/profile"),
+    ("GET", f"{PROJECT}/tables/raw/versions"),
+    ("GET", f"{PROJECT}/tables/raw/diff"),
     ("GET", f"{PROJECT}/trainings"),
     ("POST", f"{PROJECT}/trainings"),
     ("GET", f"{PROJECT}/trainings/x"),

@@ -62,3 +62,30 @@ def test_a_wrong_file_says_why_and_changes_nothing(app: FastAPI, client: Client)
     assert client.tables("pets") == []
     with pytest.raises(ApiError, match="There is no such table"):
         client.profile("pets", "raw")
+
+
+def test_the_versions_of_a_table_and_what_differs(app: FastAPI, client: Client) -> None:
+    client.upload("pets", GOOD, "pets.csv")
+    ingest(app)
+    client.upload("pets", GOOD.splitlines()[0] + b"\np9,cat,4.5,3,true,2020-01-01,no\n", "more.csv")
+    ingest(app)
+    newest, first = client.table_versions("pets", "raw")
+    promised("table_versions", [newest, first])
+    assert (newest["version"], newest["current"], newest["parent"], newest["files"]) == (
+        2,
+        True,
+        1,
+        ["more.csv"],
+    )
+    assert (newest["added"], newest["changed"], newest["removed"]) == (1, 0, 0)
+    assert (first["rows"], first["added"]) == (8, None)
+    found = client.table_diff("pets", "raw", 1, 2)
+    assert (found["added"], found["unchanged"]) == (1, 8)
+    assert [row["_row"] for row in found["examples"]["added"]] == ["p9"]
+    for table, old, new in (("raw", 1, 3), ("rows", 1, 2)):
+        with pytest.raises(ApiError) as refused:
+            client.table_diff("pets", table, old, new)
+        assert refused.value.status == 404
+    with pytest.raises(ApiError) as refused:
+        client.table_diff("pets", "raw", 0, 1)
+    assert refused.value.status == 422

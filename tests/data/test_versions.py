@@ -77,6 +77,13 @@ def test_at_most_twenty_examples_in_order(store: TableStore) -> None:
     assert [row["_row"] for row in found["examples"]["added"]] == [f"r{index:03d}" for index in range(20)]
 
 
+def test_long_text_is_cut_in_examples(store: TableStore) -> None:
+    publish(store, {"a": {"c": "x" * 5000}})
+    publish(store, {"a": {"c": "y" * 5000}})
+    ((row,),) = [found for found in versions.diff(store, "raw", 1, 2)["examples"].values() if found]
+    assert [len(text) for text in row["c"]] == [203, 203]
+
+
 def test_rows_come_and_go_with_an_empty_version(store: TableStore) -> None:
     publish(store, {"a": {"n": 1, "at": pd.Timestamp("2026-01-02"), "x": float("inf")}})
     full = store.require("raw")

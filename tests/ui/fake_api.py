@@ -150,6 +150,10 @@ class FakeApi:
             raise Problem(404, "There is no such table", rest[0], "Send a file first.")
         if rest[-1] == "profile":
             return 200, {"profile": profile()}
+        if rest[-1] == "versions":
+            return 200, {"table": rest[0], "versions": versions()}
+        if rest[-1] == "diff":
+            return 200, {"table": rest[0], **DIFF}
         names = [column[0] for column in COLUMNS]
         rows = [["P1", 14.2, 20.1, 680.5, 3, "A1", True, "2026-03-01", "benign"]] * 5
         return 200, {"table": rest[0], "version": 2, "columns": names, "rows": rows}
@@ -411,6 +415,42 @@ def table(name: str, rows: int) -> dict[str, Any]:
         "parents": {} if name == "raw" else {"raw": 2},
         "sources": [{"name": "hospital_a.csv", "sha256": "ab" * 32}] if name == "raw" else [],
     }
+
+
+DIFF: dict[str, Any] = {
+    "from": 1,
+    "to": 2,
+    "rows_before": 300,
+    "rows_after": 369,
+    "added": 69,
+    "changed": 1,
+    "removed": 0,
+    "unchanged": 299,
+    "columns_added": {"visits": "int64"},
+    "columns_removed": {},
+    "columns_retyped": {},
+    "columns_changed": {"mean_radius": 1},
+    "examples": {"added": [{"_row": "P9"}], "changed": [{"_row": "P1", "mean_radius": [14.2, 15.0]}]},
+    "profile": {},
+}
+
+
+def versions() -> list[dict[str, Any]]:
+    first = {
+        "version": 1,
+        "current": False,
+        "created": AT.format(2),
+        "rows": 300,
+        "parent": None,
+        "parents": {},
+    }
+    second = {"version": 2, "current": True, "created": AT.format(3), "rows": 369, "parent": 1, "parents": {}}
+    unknown = dict.fromkeys(("added", "changed", "removed"))
+    known = {"added": 69, "changed": 1, "removed": 0}
+    return [
+        {**second, **known, "files": ["hospital_b.csv"], "note": ""},
+        {**first, **unknown, "files": ["hospital_a.csv"], "note": ""},
+    ]
 
 
 def profile() -> list[dict[str, Any]]:

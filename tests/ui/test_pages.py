@@ -214,7 +214,7 @@ def test_a_problem_of_the_upload_leaves_the_page_usable(fake_api: FakeApi, open_
     assert "too large" in app.error[0].value
 
 
-@pytest.mark.parametrize("view", ["Preview", "Columns", "Contract", "Origin"])
+@pytest.mark.parametrize("view", ["Preview", "Columns", "Versions", "Contract", "Origin"])
 def test_each_view_of_a_table(view: str, open_page: OpenPage) -> None:
     app = open_page("data")
 
@@ -223,6 +223,21 @@ def test_each_view_of_a_table(view: str, open_page: OpenPage) -> None:
     assert not app.exception
     assert not app.error
     assert len(app.dataframe) >= 1
+
+
+def test_versions_are_listed_and_compared(open_page: OpenPage, text_of: TextOf) -> None:
+    app = open_page("data")
+    app.segmented_control[1].set_value("Versions").run()
+    history = app.dataframe[0].value
+    assert history["Version"].tolist() == [2, 1]
+    assert history["Added"].tolist()[0] == 69
+
+    next(button for button in app.button if button.label == "Compare").click().run()
+
+    assert not app.exception
+    assert not app.error
+    assert "Changed 1" in text_of(app)
+    assert app.dataframe[1].value.to_dict("records")[0]["After"] == "15"
 
 
 def test_file_history_shows_states_and_reasons(open_page: OpenPage, text_of: TextOf) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -19,6 +19,12 @@ TABLES = {
     "labels": "Labels: the known answers",
     "features": "Features: what models learn from",
 }
+COUNTS: tuple[Literal["added", "changed", "removed", "unchanged"], ...] = (
+    "added",
+    "changed",
+    "removed",
+    "unchanged",
+)
 FILE_STATES = {"received": "Being read", "accepted": "Accepted", "refused": "Refused"}
 SENT = "sent_file"
 
@@ -145,7 +151,13 @@ def all_tables(project: str, tables: list[TableInfo]) -> None:
             ("Made", words.when(table["created"])),
         ]
     )
-    views = {"Preview": preview, "Columns": columns, "Contract": contract, "Origin": origin}
+    views = {
+        "Preview": preview,
+        "Columns": columns,
+        "Versions": versions,
+        "Contract": contract,
+        "Origin": origin,
+    }
     view = st.segmented_control(
         "View", list(views), default="Preview", required=True, label_visibility="collapsed"
     )
@@ -185,6 +197,58 @@ def profile_row(column: ColumnProfile) -> dict[str, Any]:
         "Largest": words.number(column.get("max")),
         "Most frequent": top,
     }
+
+
+def versions(project: str, table: TableInfo) -> None:
+    """How the table came to be what it is, and what differs between any two of its versions."""
+    found = api().table_versions(project, table["name"])
+    page.table(
+        [
+            {
+                "Version": version["version"],
+                "Made": words.local(version["created"]),
+                "Rows": version["rows"],
+                "Added": version["added"],
+                "Changed": version["changed"],
+                "Removed": version["removed"],
+                "Files": ", ".join(version["files"]),
+                "Note": version["note"],
+            }
+            for version in found
+        ],
+        tallest=420,
+    )
+    numbers = [version["version"] for version in found]
+    if len(numbers) < 2:
+        st.caption("The next file makes the next version; each stays as it was made.")
+        return
+    left, right = st.columns(2)
+    old = left.selectbox("Compare version", numbers, index=1)
+    new = right.selectbox("with version", numbers, index=0)
+    if st.button("Compare", icon=":material/difference:"):
+        with st.spinner("Comparing"):
+            difference_of(project, table["name"], old, new)
+
+
+def difference_of(project: str, table: str, old: int, new: int) -> None:
+    found = api().table_diff(project, table, old, new)
+    page.facts([(name.capitalize(), words.count(found[name])) for name in COUNTS])
+    for name, kind in found["columns_added"].items():
+        st.markdown(f"New column {words.literal(name)} ({words.column_type(kind)}).")
+    for name in found["columns_removed"]:
+        st.markdown(f"Column {words.literal(name)} is gone.")
+    changed = [
+        {"Row": row["_row"], "Column": name, "Before": str(page.show(was)), "After": str(page.show(now))}
+        for row in found["examples"].get("changed", [])
+        for name, (was, now) in ((name, pair) for name, pair in row.items() if name != "_row")
+    ]
+    examples = {"Changed rows": changed} | {
+        f"{kind.capitalize()} rows": found["examples"].get(kind, []) for kind in ("added", "removed")
+    }
+    for title, rows in examples.items():
+        if rows:
+            st.caption(f"{title}, up to 20 of them")
+            page.table(rows, tallest=250)
 
 
 def contract(project: str, table: TableInfo) -> None:  # noqa: ARG001 - all views are called alike

@@ -28,6 +28,7 @@ EXAMPLES = 20
 ORIGIN = {"raw": {"_file", "_line"}, "labels": {"labelled_at", "raw_version"}}
 EXACT_ROWS = 1_000_000  # beyond, distinct values are estimated, in bounded memory
 COLUMNS_AT_ONCE = 20
+SHOWN_VALUE = 200
 NUMBERS = ("int", "uint", "float", "double", "decimal")
 ORDERED = (*NUMBERS, "date", "timestamp")
 
@@ -180,8 +181,7 @@ class _Comparison:
         differs = [self._differs(name) for name in self.compared]
         counts = ["b.here IS NULL", "a.here IS NULL", " OR ".join(differs) or "false", *differs]
         listed = ", ".join(f"count(*) FILTER (WHERE {condition})" for condition in counts)
-        found = self.con.execute(f"SELECT {listed} FROM {self._joined}").fetchone()
-        assert found is not None
+        (found,) = self.con.execute(f"SELECT {listed} FROM {self._joined}").fetchall()
         return [int(count) for count in found]
 
     def _one_sided(self, side: str, limit: int) -> list[dict[str, Any]]:
@@ -193,7 +193,7 @@ class _Comparison:
         found = self.con.execute(
             f"SELECT {listed} FROM {self._joined} WHERE {other}.here IS NULL ORDER BY {mine}.{KEY} LIMIT {limit}"
         )
-        return [dict(zip(names, map(plain, row), strict=True)) for row in found.fetchall()]
+        return [dict(zip(names, map(shown, row), strict=True)) for row in found.fetchall()]
 
     def _changed(self, names: list[str], limit: int) -> list[dict[str, Any]]:
         if not (limit and names):
@@ -206,7 +206,7 @@ class _Comparison:
         rows = []
         for key, *cells in found.fetchall():
             triples = zip(names, cells[::3], cells[1::3], cells[2::3], strict=True)
-            rows.append({KEY: key} | {n: [plain(b), plain(a)] for n, b, a, differs in triples if differs})
+            rows.append({KEY: key} | {n: [shown(b), shown(a)] for n, b, a, differs in triples if differs})
         return rows
 
 
@@ -219,9 +219,8 @@ def _profile(con: duckdb.DuckDBPyConnection, version: TableVersion, names: list[
         span = f"min({value}), max({value})" if kind.startswith(ORDERED) else "NULL, NULL"
         mean = f"avg({value})" if kind.startswith(NUMBERS) and version.parts else "NULL"
         wanted += [f"count({value})", distinct, span, mean]
-    found = con.execute(f"SELECT {', '.join(wanted)} FROM {rows_of(version, version.parts)}").fetchone()
-    assert found is not None
-    rows, *cells = found
+    sql = f"SELECT {', '.join(wanted)} FROM {rows_of(version, version.parts)}"
+    ((rows, *cells),) = con.execute(sql).fetchall()
     profile: Profile = {}
     for index, name in enumerate(names):
         filled, distinct, least, greatest, mean = cells[5 * index : 5 * index + 5]
@@ -234,6 +233,13 @@ def _profile(con: duckdb.DuckDBPyConnection, version: TableVersion, names: list[
             "mean": plain(mean),
         }
     return profile
+
+
+def shown(value: Any) -> Any:
+    """`plain` for an example: a cell may hold a megabyte of text."""
+    found = plain(value)
+    is_long = isinstance(found, str) and len(found) > SHOWN_VALUE
+    return found[:SHOWN_VALUE] + "..." if is_long else found
 
 
 def plain(value: Any) -> Any:
