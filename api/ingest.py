@@ -76,7 +76,12 @@ def list_files(project: KnownName, context: Ctx) -> Response:
 
 @router.get("/{file}", summary="One file", responses=ok(ONE_FILE))
 def get_file(project: KnownName, file: str, context: Ctx) -> Response:
-    """One file: its rows, how many were accepted and rejected, or why it was refused."""
+    """One file: its rows, how many were accepted and rejected, or why it was refused.
+
+    Files are taken in after they were received, so a refusal is told here: `problem` is the problem document that
+    the file met. Its type `urn:tidemill:problem:contract-changed` (status 409) stands for other columns or types
+    than the contract's; `diff` holds them as `missing`, `added`, `renamed` and `changed`. The data stays as it was.
+    """
     return answer(shown(require_record(context, project, file)))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tidemill import __version__, commands, data_commands
+from tidemill import __version__, commands, contract_commands, data_commands
 from tidemill.errors import NotFound, TidemillError
 from tidemill.home import CHECKOUT, Home
 
@@ -138,6 +138,10 @@ def _add_projects(add: Add) -> None:
     sql.add_argument("--format", choices=["table", "csv", "json"], default="table")
     data = add("data", _unreachable, "the versions of a project's tables: list, compare, go back, clear away")
     data_commands.add_options(data)
+    contract = add(
+        "contract", _unreachable, "what a file would change in a project's contract; suggest a new one"
+    )
+    contract_commands.add_options(contract)
     key = add("key", commands.key, "make, list and revoke API keys")
     key.add_argument("action", choices=["create", "list", "revoke"])
     key.add_argument("name", nargs="?", metavar="NAME", help="the key's name (for create and revoke)")

@@ -4,6 +4,7 @@
     ├── InvalidInput        422   what was sent is wrong; sending it again changes nothing
     │   ├── ProjectFileError      a project.yaml, with line and field
     │   └── ContractViolation     a file or record that breaks a project's contract
+    │       └── ContractChanged  409   a file with other columns or types than the contract's
     ├── Unauthorized        401   no key, or a key nobody knows
     ├── NotFound            404   there is no such object
     ├── Conflict            409   the object changed, or the state does not allow it
@@ -87,6 +88,13 @@ class ProjectFileError(InvalidInput):
 
 class ContractViolation(InvalidInput):
     slug = "contract-violation"
+
+
+class ContractChanged(ContractViolation):
+    """A file whose columns are new, missing or of another type; `extra["diff"]` says which."""
+
+    status = 409
+    slug = "contract-changed"
 
 
 class Unauthorized(TidemillError):

@@ -139,7 +139,7 @@ def test_other_columns_refuse_the_file_and_say_which(run: Callable[[], Ingestion
     assert outcome.problem is not None
     assert outcome.problem["diff"] == {
         "missing": ["age", "churn"],
-        "unexpected": ["Age", "verdict"],
+        "added": ["Age", "verdict"],
         "renamed": [{"expected": "age", "found": "Age"}],
     }
 

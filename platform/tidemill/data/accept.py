@@ -7,11 +7,10 @@ Here belongs the decision over rows of one file. It neither publishes nor moves 
 from __future__ import annotations
 
 import csv
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,17 @@ from tidemill.data.casting import (
     quoted,
     typed,
 )
+from tidemill.data.contract import EXAMPLES, ColumnChange, kind_of, missing_columns, renamed_columns
 from tidemill.data.formula import harmless
 from tidemill.data.source import SourceFile
 from tidemill.data.staging import Chunk, chunks
-from tidemill.errors import ContractViolation, Corrupt
+from tidemill.errors import ContractChanged, ContractViolation, Corrupt
 from tidemill.project import Project
 from tidemill.store.durable import disk_full_is_an_error
 
 OWN_COLUMNS = {"_row": "string", "_file": "string", "_line": "int64"}
 SHOWN_VALUE = 200
+MISTYPED_KEPT = 50
 REJECT_HEADER = ("line", "column", "value", "reason")
 
 
@@ -46,7 +47,8 @@ REJECT_HEADER = ("line", "column", "value", "reason")
 class Tally:
     """What became of the rows so far, of all when `complete`.
 
-    `reasons` counts (column, reason); `first_line` keeps where each was met first.
+    `reasons` counts (column, reason); `first_line` keeps where each was met first; `changed` holds the columns with
+    cells of another type.
     """
 
     rows: int = 0
@@ -55,6 +57,7 @@ class Tally:
     complete: bool = False
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     first_line: dict[tuple[str, str], int] = field(default_factory=dict)
+    changed: list[ColumnChange] = field(default_factory=list)
 
     def note(self, line: int, column: str, reason: str) -> None:
         self.reasons[column, reason] += 1
@@ -87,36 +90,27 @@ def _arrow_type(kind: str) -> pa.DataType:
 
 
 def check_columns(source: SourceFile, project: Project) -> None:
-    """Raise ContractViolation, with the difference, unless the file has exactly the contract's columns.
+    """Raise ContractChanged, with the difference, unless the file has exactly the contract's columns.
 
-    Their order does not matter.
+    Their order does not matter, and optional ones may be absent.
     """
-    missing = [name for name in project.columns if name not in source.columns]
-    unexpected = [name for name in source.columns if name not in project.columns]
-    if not missing and not unexpected:
+    missing = missing_columns(source.columns, project)
+    added = [name for name in source.columns if name not in project.columns]
+    if not missing and not added:
         return
-    renamed = _renamed(missing, unexpected)
+    renamed = renamed_columns(missing, added)
     parts = [
         f"missing: {', '.join(missing)}" if missing else "",
-        f"not in the contract: {', '.join(unexpected)}" if unexpected else "",
+        f"not in the contract: {', '.join(added)}" if added else "",
         *(f"{each['found']!r} may be {each['expected']!r}" for each in renamed),
     ]
-    raise ContractViolation(
+    raise ContractChanged(
         "The file's columns are not the contract's",
         detail=f"{source.name}: {'; '.join(part for part in parts if part)}",
-        remedy="Mend the header and send the file again, or change `columns` in project.yaml if the data changed.",
-        diff={"missing": missing, "unexpected": unexpected, "renamed": renamed},
+        remedy="Mend the header and send the file again; if the data changed, `./tidemill contract suggest "
+        f"{project.name} FILE` shows a contract that takes it.",
+        diff={"missing": missing, "added": added, "renamed": renamed},
     )
-
-
-def _renamed(missing: list[str], unexpected: list[str]) -> list[dict[str, str]]:
-    """Missing columns that are probably there under another name."""
-    folded = {name.casefold(): name for name in unexpected}
-    pairs = []
-    for name in missing:
-        if close := difflib.get_close_matches(name.casefold(), list(folded), 1, 0.75):
-            pairs.append({"expected": name, "found": folded[close[0]]})
-    return pairs
 
 
 def check_share(tally: Tally, name: str, max_share: float) -> None:
@@ -129,6 +123,8 @@ def check_share(tally: Tally, name: str, max_share: float) -> None:
         )
     if tally.accepted and tally.rejected <= max_share * tally.rows:
         return
+    if others := [change for change in tally.changed if change.rows > max_share * tally.rows]:
+        raise _other_types(others, tally, name)
     faults = [
         f"{column or 'the row'}: {reason} ({count} rows, first in line {tally.first_line[column, reason]})"
         for (column, reason), count in tally.reasons.most_common(5)
@@ -153,6 +149,21 @@ def check_share(tally: Tally, name: str, max_share: float) -> None:
     )
 
 
+def _other_types(changed: list[ColumnChange], tally: Tally, name: str) -> ContractChanged:
+    found = [
+        f"{each.column}: {each.rows} of {tally.rows} cells are not of type {each.expected} but seem to be "
+        f"{each.found}, such as {', '.join(map(repr, each.examples))}"
+        for each in changed
+    ]
+    return ContractChanged(
+        "Columns are of another type than the contract's",
+        detail=f"{name}: " + "\n".join(found),
+        remedy="Mend those columns and send the file again; if the data changed, `./tidemill contract suggest` "
+        "shows a contract that takes it. The list of rejected rows names each line.",
+        diff={"changed": [asdict(each) for each in changed]},
+    )
+
+
 class Acceptor:
     """Takes the rows of one file apart: `remember`, iterate over `tables`, then look at `tally`."""
 
@@ -166,11 +177,17 @@ class Acceptor:
         self.schema = raw_schema(project)
         self.tally = Tally()
         place = {name: index for index, name in enumerate(source.columns)}
+        absent = [name for name in project.columns if name not in place]
+        # Optional columns that the file lacks are cells like the others, after its last and all empty.
+        place |= {name: index for index, name in enumerate(absent, start=len(source.columns))}
+        empty = "".join(f", NULL::VARCHAR AS c{place[name]}" for name in absent)
+        self.cells = f"(SELECT *{empty} FROM chunk)"
         self.columns = [(name, column, place[name]) for name, column in project.columns.items()]
         self.unique = [
             (name, index) for name, column, index in self.columns if column.role == "id" or column.unique
         ]
         self.rules = list(enumerate(project.rules))
+        self.mistyped: dict[str, tuple[int, dict[str, None]]] = {}
 
     def tables(self, rejects: Path, on_progress: Callable[[int], None] | None = None) -> Iterator[pa.Table]:
         """The accepted rows, chunk by chunk, while the rejected ones are written to `rejects`."""
@@ -187,6 +204,7 @@ class Acceptor:
             handle.flush()
             os.fsync(handle.fileno())
         self.tally.check(self.source.name)
+        self.tally.changed = [self._changed(name, *found) for name, found in self.mistyped.items()]
         self.tally.complete = True
 
     def remember(self, known: Sequence[str]) -> None:
@@ -211,7 +229,7 @@ class Acceptor:
         codes = ", ".join(f"{broken(column, f'r{i}', f't{i}')} AS f{i}" for column, i in each)
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE checked AS "
-            f"WITH texts AS (SELECT *, {texts} FROM chunk), typed AS (SELECT *, {values} FROM texts), "
+            f"WITH texts AS (SELECT *, {texts} FROM {self.cells}), typed AS (SELECT *, {values} FROM texts), "
             f"coded AS (SELECT *, {codes} FROM typed) {self._with_rules()}"
         )
         self.connection.unregister("chunk")
@@ -286,8 +304,20 @@ class Acceptor:
 
     def _broken(self, line: int, pairs: list[Any]) -> Iterator[tuple[int, str, str, str]]:
         for (name, column, _), code, value in zip(self.columns, pairs[::2], pairs[1::2], strict=True):
+            if code == Broken.TYPE:
+                self._note_type(name, value)
             if code:
                 yield self._reject(line, name, value or "", explain(column, Broken(code)))
+
+    def _note_type(self, name: str, value: str) -> None:
+        rows, texts = self.mistyped.get(name, (0, {}))
+        if len(texts) < MISTYPED_KEPT:
+            texts[value[:SHOWN_VALUE].strip()] = None
+        self.mistyped[name] = rows + 1, texts
+
+    def _changed(self, name: str, rows: int, texts: dict[str, None]) -> ColumnChange:
+        found = kind_of(self.connection, list(texts), self.source.decimal)
+        return ColumnChange(name, self.project.columns[name].type, found, rows, list(texts)[:EXAMPLES])
 
     def _broken_rules(
         self, line: int, cells: list[Any], flags: list[Any]

@@ -223,9 +223,9 @@ class _Run:
 
     @property
     def _unique(self) -> list[str]:
-        """The columns besides the id in which no value may occur twice."""
+        """The columns in which no value may occur twice: the id too, since older rows may be named otherwise."""
         columns = self.project.columns.items()
-        return [name for name, column in columns if column.unique and column.role != "id"]
+        return [name for name, column in columns if column.unique or column.role == "id"]
 
     def _source(self, original: _Original, written: _Written, mode: IngestionMode) -> dict[str, Any]:
         """What the manifest says of a file. `version` is the one that the file comes in with."""
@@ -400,8 +400,9 @@ def safe_name(name: str) -> str:
 
 def problem_of(error: TidemillError) -> dict[str, Any]:
     """An error as the record that people read later."""
+    kind = {"type": f"urn:tidemill:problem:{error.slug}", "status": error.status}
     problem = {"title": error.title, "detail": error.detail, "remedy": error.remedy}
-    return problem | {"diff": error.extra.get("diff")}
+    return kind | problem | {"diff": error.extra.get("diff")}
 
 
 def _counts_of(tally: Tally) -> dict[str, int]:
