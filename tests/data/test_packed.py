@@ -142,3 +142,23 @@ def test_two_cells_in_opposite_corners_are_refused(tmp_path: Path) -> None:
     book.worksheets[0]["XFD1048576"] = "b"
     book.save(tmp_path / "t.xlsx")
     assert "1048576 rows and 16384 columns" in str(refusal(tmp_path / "t.xlsx"))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ['<c r="XFD1048576">', "<c r='XFD1048576'>", '<c\n r = "xfd1048576">', '<x:c s="1"\tr="XFD1048576">'],
+)
+@pytest.mark.parametrize("cut", [0, 7, 9, 14])
+def test_a_cell_is_seen_however_it_is_written_and_wherever_a_piece_ends(cell: str, cut: int) -> None:
+    extent = workbook._Extent()
+    written = f'<row r="1">{cell}<v>1</v></c></row>'.encode()
+    middle = written.index(b"<", 1) + cut
+    extent.see(written[:middle])
+    extent.see(written[middle:])
+    assert (extent.rows, extent.columns) == (1_048_576, 16_384)
+
+
+def test_cells_that_do_not_say_where_they_are_are_counted() -> None:
+    extent = workbook._Extent()
+    extent.see(b'<row r="1048576">' + b"<c><v>1</v></c>" * 300 + b"</row>")
+    assert extent.cells == 300 * 1_048_576

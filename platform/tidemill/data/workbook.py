@@ -30,7 +30,11 @@ MAX_CELLS = 30_000_000
 EXACT_INTEGERS = 2**53
 CELL = re.compile(rb"<(?:\w+:)?c\s([^<>]*)>")
 REFERENCE = re.compile(rb'\br="([A-Z]+)(\d+)"')
-ANY_REFERENCE = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
+# As programs write them; a fixed beginning makes the search several times as fast as for all that XML allows.
+COLUMN_LETTERS = re.compile(rb' r="([A-Za-z]{1,3})[0-9]')
+ROW_DIGITS = re.compile(rb' r="[A-Za-z]{0,3}([0-9]{1,7})"')
+UNUSUAL = (b" r ", b" r='", b" r\t", b" r\r", b" r\n", b"\tr", b"\rr", b"\nr")
+ANY_REFERENCE = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
 CELL_WITHOUT_REFERENCE = re.compile(rb"<c[\s/>]")
 
 
@@ -113,9 +117,10 @@ class _Extent:
         piece = self.rest + piece
         cut = piece.rfind(b"<")
         self.rest = piece[cut:] if 0 <= len(piece) - cut < 1000 else b""
-        found = set(ANY_REFERENCE.findall(piece))
-        self.rows = max([self.rows, *(int(row) for _, row in found)])
-        letters = {letters for letters, _ in found if letters}
+        if any(mark in piece for mark in UNUSUAL):
+            piece = ANY_REFERENCE.sub(rb' r="\1\2"', piece)
+        rows, letters = set(ROW_DIGITS.findall(piece)), set(COLUMN_LETTERS.findall(piece))
+        self.rows = max([self.rows, *map(int, rows)])
         self.columns = max([self.columns, *(_column_number(each.decode().upper()) + 1 for each in letters)])
         # Cells need not say where they are; then they stand one beside the other.
         longest = max(piece.split(b"<row"), key=len)
