@@ -44,6 +44,7 @@ def _raw(project: Project) -> AssetsDefinition:
         for file in ingestion.files:
             context.log.info(
                 f"{file.name}: {file.status}, {file.accepted} rows accepted, {file.rejected} rejected"
+                + "".join(f", {count} {name}" for name, count in (file.changes or {}).items())
             )
         if ingestion.version is None:
             raise Failure(

@@ -120,6 +120,13 @@ def test_upsert_keeps_other_unique_columns_unique(take: Take, tables: TableStore
     assert tables.versions("raw") == [1, 2]
 
 
+def test_rows_from_before_the_column_was_the_id_are_not_doubled(take: Take, tables: TableStore) -> None:
+    take("one.csv", A1, mode="append", change=("role: id", "role: ignore"))
+    outcome = take("two.csv", A1.replace("40", "41"), mode="upsert", change=("role: ignore", "role: id"))
+    assert outcome.status == "refused"
+    assert tables.versions("raw") == [1]
+
+
 def test_the_table_made_again_is_merged_again(take: Take, tables: TableStore) -> None:
     take("one.csv", A1, A2, mode="append")
     take("two.csv", A1.replace("40", "41"), A3, mode="upsert")
