@@ -205,14 +205,6 @@ class Retention(Part):
     )
 
 
-class Retention(Part):
-    """How much of the past is kept when `tidemill data prune` clears away."""
-
-    versions: int | None = Field(
-        None, ge=1, description="Newest versions kept of each table, besides what models were made from; null: all."
-    )
-
-
 class Project(Part):
     """One project.yaml."""
 
@@ -232,7 +224,6 @@ class Project(Part):
     gates: Gates = Gates()
     serving: Serving = Serving()
     monitoring: Monitoring = Monitoring()
-    retention: Retention = Retention()
     retention: Retention = Retention()
 
     def by_role(self, role: Role) -> list[str]:
