@@ -61,6 +61,8 @@ def test_rows_become_typed_rows_with_their_origin(
         "seen": "date32[day]",
         "churn": "string",
     }
+    (source,) = result.version.sources
+    assert source["found"] == {"format": "csv", "encoding": "utf-8", "delimiter": ",", "decimal": "."}
     first, second = raw(home)
     assert (first["_row"], first["_line"], first["_file"]) == ("a1", 2, outcome.id)
     assert (first["age"], first["member"], str(first["seen"])) == (40, True, "2024-01-02")
@@ -393,3 +395,15 @@ def test_a_full_disk_is_said_and_the_file_waits(
     assert path.exists()
     assert TableStore(home.tables("shop")).current("raw") == before
     assert [outcome.status for outcome in run().files] == ["accepted"]
+
+
+def test_a_file_is_read_as_the_contract_says(home: Home, state: State, drop: Drop) -> None:
+    file = home.project_file("shop")
+    text = file.read_text().replace("seen: {type: date}", "seen: {type: date, format: '%d/%m/%Y'}")
+    text = text.replace("spend: {type: float,", "spend: {type: float, thousands: '.',")
+    file.write_text(text + "reading: {delimiter: ';', header_row: 2}\n")
+    rows = ("id;age;spend;plan;member;seen;churn", "a;1;1.234,5;basic;yes;03/04/2024;no")
+    drop("one.csv", *rows, header="Report, of May, with commas")
+    assert ingest_pending(home, state, Project.load(file)).files[0].status == "accepted"
+    (row,) = raw(home)
+    assert (row["_line"], row["spend"], str(row["seen"])) == (3, 1234.5, "2024-04-03")

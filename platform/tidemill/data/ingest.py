@@ -90,13 +90,14 @@ class _Original:
 class _Written:
     """The rows of one file, written aside; with `problem` the file is to be refused.
 
-    `kept` are those of the older Parquet files that stay in the table.
+    `kept` are those of the older Parquet files that stay in the table; `found` says how the file is written.
     """
 
     tally: Tally
     problem: TidemillError | None = None
     kept: Sequence[str] = ()
     upsert: Upsert | None = None
+    found: Mapping[str, Any] = field(default_factory=dict)
 
 
 def ingest_pending(
@@ -214,12 +215,12 @@ class _Run:
             if mode == "upsert" and old:
                 with workbench(self.scratch) as connection:
                     put = upsert(connection, draft, old, self._unique)
-                return _Written(tally, kept=put.kept, upsert=put)
+                return _Written(tally, kept=put.kept, upsert=put, found=source.found)
         except FAULTS_OF_A_FILE as problem:
             return _Written(tally, problem)
         finally:
             aside.unlink(missing_ok=True)
-        return _Written(tally, kept=old if mode != "replace" else ())
+        return _Written(tally, kept=old if mode != "replace" else (), found=source.found)
 
     @property
     def _unique(self) -> list[str]:
@@ -237,6 +238,7 @@ class _Run:
             "stored": original.path.name,
             "version": max(self.tables.versions(TABLE), default=0) + 1,
             "mode": mode,
+            "found": dict(written.found),
             **_counts_of(written.tally),
             **({"changes": written.upsert.counts} if written.upsert else {}),
         }
