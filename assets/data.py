@@ -22,6 +22,9 @@ from resources.home import HomeResource
 from tidemill.project import Project
 from tidemill.store.tables import TableVersion
 
+# Columns whose profile a run shows; a table of thousands would make a page that nobody can read.
+PROFILED = 60
+
 
 def build(project: Project) -> list[Any]:
     """The asset `raw` of one project and its checks."""
@@ -52,7 +55,10 @@ def _raw(project: Project) -> AssetsDefinition:
                 f"{home.home.inbox(project.name)}, or send one to POST /v1/projects/{project.name}/files.",
                 allow_retries=False,
             )
-        yield Output(ingestion.version, metadata={"files": MetadataValue.md(_outcomes(ingestion.files))})
+        shown = {"files": _outcomes(ingestion.files), "profile": _profile(ingestion.version)}
+        yield Output(
+            ingestion.version, metadata={name: MetadataValue.md(text) for name, text in shown.items()}
+        )
 
     return raw
 
@@ -107,3 +113,12 @@ def _outcomes(files: Sequence[Any]) -> str:
     lines = ["| file | status | rows | accepted | rejected |", "|---|---|---|---|---|"]
     lines += [f"| {f.name} | {f.status} | {f.rows} | {f.accepted} | {f.rejected} |" for f in files]
     return "\n".join(lines)
+
+
+def _profile(version: TableVersion) -> str:
+    """What the data's columns hold, as a Markdown table."""
+    from tidemill.data.profile import markdown, profile
+
+    names = [name for name in version.schema if not name.startswith("_")]
+    left_out = f"\n\n_and {len(names) - PROFILED} more columns_" if len(names) > PROFILED else ""
+    return markdown(profile(version, names[:PROFILED])) + left_out

@@ -200,6 +200,13 @@ class TableRows(TypedDict):
     rows: list[list[Any]]
 
 
+class Histogram(TypedDict):
+    """Counts of numbers between the edges, of which there is one more."""
+
+    edges: list[float]
+    counts: list[int]
+
+
 class ColumnProfile(TypedDict, total=False):
     column: str
     type: str
@@ -213,6 +220,8 @@ class ColumnProfile(TypedDict, total=False):
     p50: float | None
     p75: float | None
     top: list[list[Any]]
+    histogram: Histogram | None
+    examples: list[str]
 
 
 class StepInfo(TypedDict):

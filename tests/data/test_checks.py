@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tidemill.data.checks import Violation, check_table
-from tidemill.data.profile import profile
+from tidemill.data.profile import Histogram, markdown, profile
 from tidemill.project import Column, Project
 from tidemill.store.tables import TableStore, TableVersion
 
@@ -67,9 +67,32 @@ def test_profile(version: TableVersion) -> None:
     assert (found["k"].min, found["k"].mean) == (None, None)
 
 
+def test_a_histogram_counts_every_finite_number_once(tmp_path: Path) -> None:
+    values = [*range(100), 99.5, float("inf"), float("nan"), None]
+    rows = pd.DataFrame({"n": values, "one": [7] * len(values), "text": ["a", "b"] * (len(values) // 2)})
+    number, one, text = profile(TableStore(tmp_path).publish_frame("raw", rows))
+    assert number.histogram is not None
+    assert (len(number.histogram.edges), len(number.histogram.counts)) == (21, 20)
+    assert (number.histogram.edges[0], number.histogram.edges[-1]) == (0.0, 99.5)
+    assert (sum(number.histogram.counts), number.histogram.counts[0]) == (101, 5)
+    assert one.histogram == Histogram([7.0, 7.0], [len(values)])
+    assert (text.histogram, text.examples) == (None, ["a", "b"])
+    assert number.examples[:3] == ["0.0", "1.0", "2.0"]
+
+
 def test_profile_of_dates_and_of_no_rows(tmp_path: Path) -> None:
     days = pd.to_datetime(pd.Series(["2024-01-02", "2024-01-01"])).dt.date
     dated = TableStore(tmp_path).publish_frame("raw", pd.DataFrame({"day": days}))
     assert [(column.min, column.max) for column in profile(dated)] == [("2024-01-01", "2024-01-02")]
     empty = TableStore(tmp_path).publish_frame("none", pd.DataFrame({"n": pd.Series([], dtype="int64")}))
     assert [(column.rows, column.min, column.top) for column in profile(empty)] == [(0, None, [])]
+
+
+def test_a_profile_is_a_markdown_table_whatever_the_data_says(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"n": [1.0, 1.0, 2.0], "a|b": ["<b>x</b>|y", "line\nbreak", None]})
+    head, _, number, text = markdown(profile(TableStore(tmp_path).publish_frame("raw", rows))).splitlines()
+    assert head.count("|") == number.count("|") == 10
+    assert "█" + " " * 18 + "▄" in number
+    assert "a\\|b" in text
+    assert "\\<b\\>x\\</b\\>\\|y, line break" in text
+    assert "33.3%" in text

@@ -472,6 +472,8 @@ def profile() -> list[dict[str, Any]]:
                 "p50": round((low + high) / 2, 4) if is_number else None,
                 "p75": None,
                 "top": [] if is_number else top,
+                "histogram": {"edges": [low, high], "counts": [365]} if is_number else None,
+                "examples": [] if is_number else [str(top[0][0])],
             }
         )
     return found

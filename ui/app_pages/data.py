@@ -181,7 +181,11 @@ def is_own(name: str) -> bool:
 
 def columns(project: str, table: TableInfo) -> None:
     found = sorted(api().profile(project, table["name"]), key=lambda column: is_own(column["column"]))
-    page.table([profile_row(column) for column in found], tallest=420)
+    spread = st.column_config.BarChartColumn(
+        "Spread", help="How many rows from smallest to largest.", width="small"
+    )
+    rows = page.filled([profile_row(column) for column in found])
+    page.table(rows, tallest=420, column_config={"Spread": spread})
 
 
 def profile_row(column: ColumnProfile) -> dict[str, Any]:
@@ -195,6 +199,7 @@ def profile_row(column: ColumnProfile) -> dict[str, Any]:
         "Smallest": words.number(column.get("min")),
         "Median": words.number(column.get("p50")),
         "Largest": words.number(column.get("max")),
+        "Spread": (column.get("histogram") or {}).get("counts"),
         "Most frequent": top,
     }
 
