@@ -201,7 +201,9 @@ class Retention(Part):
     """How much of the past is kept when `tidemill data prune` clears away."""
 
     versions: int | None = Field(
-        None, ge=1, description="Newest versions kept of each table, besides what models were made from; null: all."
+        None,
+        ge=1,
+        description="Newest versions kept of each table, besides what models were made from; null: all.",
     )
 
 
