@@ -190,6 +190,7 @@ def columns(project: str, table: TableInfo) -> None:
 
 def profile_row(column: ColumnProfile) -> dict[str, Any]:
     rows, nulls = column.get("rows", 0), column.get("nulls", 0)
+    histogram = column.get("histogram")
     top = ", ".join(f"{value} ({words.count(count)})" for value, count in (column.get("top") or [])[:3])
     return {
         "Column": column["column"],
@@ -199,7 +200,7 @@ def profile_row(column: ColumnProfile) -> dict[str, Any]:
         "Smallest": words.number(column.get("min")),
         "Median": words.number(column.get("p50")),
         "Largest": words.number(column.get("max")),
-        "Spread": (column.get("histogram") or {}).get("counts"),
+        "Spread": histogram["counts"] if histogram else None,
         "Most frequent": top,
     }
 
