@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tidemill.errors import ProjectFileError
 from tidemill.home import PROJECT_NAME, Home
@@ -21,6 +21,7 @@ Task = Literal["binary", "multiclass", "regression", "text_classification"]
 ColumnType = Literal["integer", "float", "boolean", "string", "category", "text", "date", "datetime"]
 Role = Literal["id", "feature", "target", "time", "group", "ignore"]
 IngestionMode = Literal["append", "replace", "upsert"]
+LabelsKind = Literal["column", "built-in", "label-studio"]
 Estimator = Literal["linear", "random_forest", "hist_gradient_boosting"]
 
 NUMERIC: frozenset[str] = frozenset({"integer", "float"})
@@ -109,10 +110,44 @@ class Rule(Part):
 
 
 class Labels(Part):
-    """Where labels come from. `column` takes the target column of the data."""
+    """Where labels come from: the target column of the data, or people besides it.
 
-    kind: Literal["column"] = "column"
+    `labels: label-studio` is short for `labels: {kind: label-studio}`. With people, rows whose target is filled in
+    the data are labelled already; the others can be asked about.
+    """
+
+    kind: LabelsKind = Field(
+        "column",
+        description="column: the target column alone; built-in: the dashboard's labelling page; label-studio: a "
+        "Label Studio server, ours or `url`.",
+    )
     positive: str | None = Field(None, description="The class that counts as positive in a binary task.")
+    instructions: str = Field("", max_length=5_000, description="What the people who label are told.")
+    annotators: int = Field(1, ge=1, le=20, description="How many people answer about each row.")
+    consolidation: Literal["majority", "dawid-skene"] = Field(
+        "majority", description="How several answers about a row become one label."
+    )
+    budget: int = Field(50, ge=1, le=100_000, description="Rows that one round asks about.")
+    strategy: Literal["uncertain", "random"] = Field(
+        "uncertain", description="How rows are chosen: uncertain and unlike each other, or by chance."
+    )
+    gold: float = Field(
+        0.0,
+        ge=0.0,
+        le=0.5,
+        description="Share of a round whose answer is known already, to check annotators.",
+    )
+    review_below: float | None = Field(
+        None, gt=0.0, le=1.0, description="Predictions less sure than this come back as rows to be labelled."
+    )
+    url: str | None = Field(
+        None, pattern="^https?://", description="A Label Studio server that the team has already."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
 
 class Features(Part):
