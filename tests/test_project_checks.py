@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tidemill.project import Project
+from tidemill.project import Column, Project
 from tidemill.project_checks import contradictions
 from tidemill.project_file import FieldPath
 
@@ -73,3 +73,23 @@ def test_faults_of_roles(columns: dict[str, dict[str, Any]], words: str) -> None
 )
 def test_faults_of_task_and_training(fields: dict[str, Any], path: FieldPath, words: str) -> None:
     assert found(project(**fields), path, words)
+
+
+@pytest.mark.parametrize(
+    ("names", "wrong"),
+    [
+        (["id", "x", "y"], None),
+        (["id", "x", "X", "y"], "a name of its own"),
+        (["id", "y"], "lacks a column"),
+        (["id", "x", "y", "z"], "not among columns"),
+    ],
+)
+def test_names_of_the_file_are_the_contracts(names, wrong):
+    columns = {
+        "id": Column(type="string", role="id"),
+        "x": Column(type="float"),
+        "y": Column(type="category", role="target"),
+    }
+    project = Project(name="demo", task="binary", columns=columns, reading={"names": names})
+    messages = [message for _, _, message in contradictions(project)]
+    assert messages == [] if wrong is None else any(wrong in message for message in messages)

@@ -67,6 +67,15 @@ class Reading(Part):
     header_row: int = Field(
         1, ge=1, le=10_000, description="Row of a sheet, or line of a CSV, that names the columns."
     )
+    header: bool = Field(
+        True, description="Whether that row names the columns; false: it is the first row of data."
+    )
+    names: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=5_000,
+        description="Names of the file's columns in its order, used in place of its header's.",
+    )
 
 
 class Column(Part):
@@ -220,6 +229,9 @@ class Rejects(Part):
     """How many rows of a file may be refused before the whole file is."""
 
     max_share: float = Field(0.05, ge=0.0, le=1.0)
+    max_rows: int | None = Field(
+        None, ge=0, description="So many rows at most, however large the file; null: any number."
+    )
 
 
 class Ingestion(Part):

@@ -27,6 +27,7 @@ def contradictions(project: Project) -> list[Fault]:
     return [
         *_column_faults(project),
         *_spelling_faults(project),
+        *_reading_faults(project),
         *_role_faults(project),
         *_task_faults(project),
         *_training_faults(project),
@@ -62,6 +63,27 @@ def _column_faults(project: Project) -> list[Fault]:
         if column.role == "time" and column.type not in TEMPORAL:
             faults.append(((*at, "type"), column.type, "a time column needs type date or datetime"))
     return faults
+
+
+def _reading_faults(project: Project) -> list[Fault]:
+    """Faults of `reading.names`, which stand for the header of every file."""
+    names = project.reading.names
+    if names is None:
+        return []
+    at: FieldPath = ("reading", "names")
+    folded = [name.casefold() for name in names]
+    faults: list[Fault] = [
+        ((*at, index), repr(name), "each column has a name of its own, in more than its case")
+        for index, name in enumerate(names)
+        if folded.index(name.casefold()) != index
+    ]
+    faults += [
+        ((*at, index), repr(name), "it is not among columns; one that is not needed has the role ignore")
+        for index, name in enumerate(names)
+        if name not in project.columns
+    ]
+    missing = [name for name, column in project.columns.items() if name not in names and not column.optional]
+    return faults + [(at, name, "it lacks a column of the contract") for name in missing]
 
 
 _DIRECTIVE = re.compile(r"%(.?)")

@@ -101,6 +101,18 @@ def test_few_bad_rows_leave_the_others_in(run: Callable[[], Ingestion], home: Ho
     assert len(raw(home)) == 2
 
 
+@pytest.mark.parametrize(("most", "status"), [(1, "accepted"), (0, "refused")])
+def test_rejects_are_limited_by_count_as_well(
+    home: Home, state: State, shop: Project, drop: Drop, most: int, status: str
+) -> None:
+    limited = shop.model_copy(update={"rejects": shop.rejects.model_copy(update={"max_rows": most})})
+    drop("one.csv", GOOD, ALSO_GOOD, "a3,old,1,basic,,,no")
+    (outcome,) = ingest_pending(home, state, limited).files
+    assert outcome.status == status
+    if outcome.problem is not None:
+        assert "1 of 3 rows, at most 0.5 of them and at most 0 may be rejected" in outcome.problem["detail"]
+
+
 def test_an_id_may_not_occur_again_in_a_later_file(
     run: Callable[[], Ingestion], home: Home, drop: Drop
 ) -> None:

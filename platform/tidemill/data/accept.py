@@ -34,7 +34,7 @@ from tidemill.data.formula import harmless
 from tidemill.data.source import SourceFile
 from tidemill.data.staging import Chunk, chunks
 from tidemill.errors import ContractChanged, ContractViolation, Corrupt
-from tidemill.project import Project
+from tidemill.project import Project, Rejects
 from tidemill.store.durable import disk_full_is_an_error
 
 OWN_COLUMNS = {"_row": "string", "_file": "string", "_line": "int64"}
@@ -113,17 +113,20 @@ def check_columns(source: SourceFile, project: Project) -> None:
     )
 
 
-def check_share(tally: Tally, name: str, max_share: float) -> None:
-    """Raise ContractViolation when a file has no rows, or too many of them were rejected."""
+def check_share(tally: Tally, name: str, limits: Rejects) -> None:
+    """Raise ContractViolation when a file has no rows, or too many of them were rejected, by share or by count."""
+    most = limits.max_share * tally.rows
+    if limits.max_rows is not None:
+        most = min(most, limits.max_rows)
     if not tally.rows:
         raise ContractViolation(
             "The file has no rows",
             detail=f"{name} has a header and nothing below it",
             remedy="Send a file with at least one row.",
         )
-    if tally.accepted and tally.rejected <= max_share * tally.rows:
+    if tally.accepted and tally.rejected <= most:
         return
-    if others := [change for change in tally.changed if change.rows > max_share * tally.rows]:
+    if others := [change for change in tally.changed if change.rows > limits.max_share * tally.rows]:
         raise _other_types(others, tally, name)
     faults = [
         f"{column or 'the row'}: {reason} ({count} rows, first in line {tally.first_line[column, reason]})"
@@ -131,8 +134,7 @@ def check_share(tally: Tally, name: str, max_share: float) -> None:
     ]
     raise ContractViolation(
         "Too many rows break the contract",
-        detail=f"{name}: {tally.rejected} of {tally.rows} rows, at most {max_share:.3g} of them may be rejected\n"
-        + "\n".join(faults),
+        detail=f"{name}: {tally.rejected} of {tally.rows} rows, {_limit(limits)}\n" + "\n".join(faults),
         remedy="Mend the file, or the rules in project.yaml if the data is right, and send the file again. "
         "The list of rejected rows names each line and reason.",
         diff={
@@ -147,6 +149,12 @@ def check_share(tally: Tally, name: str, max_share: float) -> None:
             ]
         },
     )
+
+
+def _limit(limits: Rejects) -> str:
+    if limits.max_rows is None:
+        return f"at most {limits.max_share:.3g} of them may be rejected"
+    return f"at most {limits.max_share:.3g} of them and at most {limits.max_rows} may be rejected"
 
 
 def _other_types(changed: list[ColumnChange], tally: Tally, name: str) -> ContractChanged:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
+from tidemill.data.source import BLANK_ROW, Fault, Place, Row, SourceFile, empty_file
 from tidemill.errors import Corrupt, InvalidInput
 from tidemill.project import Reading
 
@@ -87,6 +87,7 @@ def open_delimited(place: Place, reading: Reading) -> SourceFile:
         delimiter=dialect.delimiter,
         decimal=reading.decimal or _detect_decimal(place, dialect),
         header_row=header.line,
+        head=header.cells,
     )
 
 
@@ -326,11 +327,12 @@ def _records(place: Place, dialect: Dialect) -> Iterator[Row]:
 def _row(number: int, cells: list[str], width: int) -> Row:
     if width and len(cells) != width:
         found = f"the row has {len(cells)} cells, the header {width}"
-        return Row(number, [], Fault("", ", ".join(cells), found))
+        return Row(number, [], Fault("", ", ".join(cells), found, cells))
     if any("\0" in cell for cell in cells):
-        return Row(number, [], Fault("", ", ".join(cells).replace("\0", "\\0"), "the row holds a NUL byte"))
+        shown = ", ".join(cells).replace("\0", "\\0")
+        return Row(number, [], Fault("", shown, "the row holds a NUL byte", cells))
     if not any(cells):
-        return Row(number, [], Fault("", "", "every cell of the row is empty"))
+        return Row(number, [], BLANK_ROW)
     return Row(number, [cell or None for cell in cells])
 
 

@@ -13,5 +13,19 @@ NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*([eE][+-]?[0-9]+)?")
 
 def harmless(text: str) -> str:
     """`text`, with an apostrophe before it when a spreadsheet would take it for a formula. Numbers stay."""
+    return f"'{text}" if _is_formula(text) else text
+
+
+def guarded(text: str) -> str:
+    """`harmless`, such that `unguarded` gives `text` back: what looks guarded already is guarded once more."""
+    return f"'{text}" if _is_formula(text.lstrip("'")) else text
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` made this text of."""
+    return text[1:] if text.startswith("'") and _is_formula(text.lstrip("'")) else text
+
+
+def _is_formula(text: str) -> bool:
     starts = text.lstrip(" \u00a0").startswith(STARTS) or text.startswith(STARTS)
-    return f"'{text}" if starts and not NUMBER.fullmatch(text.strip()) else text
+    return starts and not NUMBER.fullmatch(text.strip())

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from tidemill.data.read import open_source
+from tidemill.data.header import proposed
+from tidemill.data.read import named, open_as_it_stands
 from tidemill.data.source import SourceFile
 from tidemill.data.survey import ColumnSurvey, Survey, survey, tolerable
 from tidemill.errors import InvalidInput
@@ -72,7 +73,9 @@ def infer(path: Path, *, name: str, target: str, task: Task | None = None) -> In
     """
     check_project_name(name)
     _check_task(task)
-    source = open_source(path)
+    source = open_as_it_stands(path)
+    reading, made_up = proposed(source)
+    source = named(source, reading)
     _check_target_is_there(source, target)
     found = survey(source)
     if not found.rows:
@@ -82,7 +85,8 @@ def infer(path: Path, *, name: str, target: str, task: Task | None = None) -> In
             remedy="Give a file with some rows: types and ranges are inferred from them.",
         )
     inferred = _Judge(found, source.name, name, target, task).judge()
-    return replace(inferred, remarks=[_how_written(source), *inferred.remarks])
+    project = inferred.project.model_copy(update={"reading": reading})
+    return replace(inferred, project=project, remarks=[_how_written(source), *made_up, *inferred.remarks])
 
 
 def infer_columns(found: Survey) -> dict[str, Column]:

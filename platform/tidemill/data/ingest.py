@@ -211,7 +211,7 @@ class _Run:
                 draft.write(acceptor.tables(aside, progress))
             aside.replace(ledger.rejects_file(self.home, self.project.name, original.id))
             sync_folder(self.rejects)
-            check_share(tally, original.name, self.project.rejects.max_share)
+            check_share(tally, original.name, self.project.rejects)
             if mode == "upsert" and old:
                 with workbench(self.scratch) as connection:
                     put = upsert(connection, draft, old, self._unique)

@@ -14,6 +14,7 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
+from tidemill.data.header import settled
 from tidemill.data.packed import PACKED, unpack
 from tidemill.data.source import Place, SourceFile, empty_file
 from tidemill.errors import InvalidInput
@@ -44,11 +45,23 @@ def open_source(
     with blank, doubled or impossible names; TooLarge for an archive that unpacks to more than allowed. The file
     stays open until its rows were read or dropped.
     """
-    place = Place(path, name or path.name)
-    _check_readable(place)
-    source = _open_packed(place, reading, scratch) if _suffix(place) in PACKED else _open(place, reading)
+    return named(open_as_it_stands(path, reading=reading, name=name, scratch=scratch), reading)
+
+
+def named(source: SourceFile, reading: Reading) -> SourceFile:
+    """`source`, opened as it stands, with the names that count. Raises InvalidInput when they will not do."""
+    source = settled(source, reading)
     _check_header(source)
     return source
+
+
+def open_as_it_stands(
+    path: Path, *, reading: Reading = AS_FOUND, name: str | None = None, scratch: Path | None = None
+) -> SourceFile:
+    """`open_source` with the header as it is in the file, whatever it holds."""
+    place = Place(path, name or path.name)
+    _check_readable(place)
+    return _open_packed(place, reading, scratch) if _suffix(place) in PACKED else _open(place, reading)
 
 
 def _suffix(place: Place) -> str:
@@ -126,7 +139,8 @@ def _check_header(source: SourceFile) -> None:
             f" of {len(source.columns)}",
             remedy="Name every column in the first line, or delete the column (a table saved with its row "
             "numbers begins with a nameless one; of merged cells only the first holds the text). If the names "
-            "stand further down, say so with reading.header_row in project.yaml.",
+            "stand further down, say so with reading.header_row in project.yaml; reading.names is used in place "
+            "of a header.",
         )
     odd = [
         column
@@ -145,7 +159,7 @@ def _check_header(source: SourceFile) -> None:
         raise InvalidInput(
             "The file seems to have no header",
             detail=f"{name}: the first line holds only numbers ({', '.join(source.columns[:5])})",
-            remedy="Write the columns' names into the first line.",
+            remedy="Write the columns' names into the first line, or say reading: {header: false} in project.yaml.",
         )
 
 
@@ -159,7 +173,7 @@ def _check_doubles(source: SourceFile) -> None:
             raise InvalidInput(
                 "Two columns have the same name",
                 detail=f"{source.name}: column {column!r} {same}",
-                remedy="Rename one of them in the file.",
+                remedy="Rename one of them in the file, or name its columns in reading.names of project.yaml.",
             )
         seen[column.casefold()] = column
 

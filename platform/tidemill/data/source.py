@@ -6,7 +6,7 @@ The shapes that both readers give. Choosing a reader is `data/read.py`; the read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +15,19 @@ from tidemill.errors import InvalidInput
 
 
 class Fault(NamedTuple):
-    """Why a row cannot be read: `column` is "" when the row as a whole is at fault."""
+    """Why a row cannot be read: `column` is "" when the row as a whole is at fault.
+
+    `cells` are those that the row could be split into, though they are too many or otherwise wrong; none when it
+    could not be split.
+    """
 
     column: str
     value: str
     reason: str
+    cells: Sequence[str | None] = ()
+
+
+BLANK_ROW = Fault("", "", "every cell of the row is empty")
 
 
 class Row(NamedTuple):
@@ -46,7 +54,11 @@ class SourceFile:
 
     `name` is what people call the file, `decimal` the mark in its numbers, `.` or `,`. `encoding` and
     `delimiter` are those of a CSV, `sheet` that of a workbook; `merged` counts the merged ranges of that sheet,
-    of which the first cell alone holds the value.
+    of which the first cell alone holds the value. `head` are the cells of the header as they stand; `repairs` is
+    the id of the file whose rejected rows this one brings again.
+
+    `as_it_stands` is False when `rows` differ from the records below the header line: who reads those past `rows`
+    gets something else.
     """
 
     name: str
@@ -59,6 +71,9 @@ class SourceFile:
     decimal: str = "."
     header_row: int = 1
     merged: int = 0
+    head: Sequence[str | None] = ()
+    repairs: str | None = None
+    as_it_stands: bool = True
 
     @property
     def found(self) -> dict[str, str | int]:
@@ -71,6 +86,7 @@ class SourceFile:
             "sheet": self.sheet,
             "header_row": self.header_row if self.header_row > 1 else None,
             "merged_ranges": self.merged or None,
+            "repairs": self.repairs,
         }
         return {name: value for name, value in known.items() if value is not None}
 

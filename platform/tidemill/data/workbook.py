@@ -74,6 +74,7 @@ def open_workbook(place: Place, reading: Reading) -> SourceFile:
         rows,
         sheet=chosen.name,
         header_row=header.line,
+        head=header.cells,
         merged=len(chosen.merged_cell_ranges or ()),
     )
 
@@ -161,7 +162,7 @@ def _rows(sheet: CalamineSheet, errors: dict[tuple[int, int], str]) -> Iterator[
         wrong = [(number, first_column + index) for index in range(len(cells))] if errors else []
         error = next((errors[place] for place in wrong if place in errors), None)
         if error is not None:
-            yield Row(number, [], Fault("", error, "a cell of the row holds an error"))
+            yield Row(number, [], Fault("", error, "a cell of the row holds an error", cells))
         elif any(cell is not None and "\0" in cell for cell in cells):
             yield Row(number, [], Fault("", "", "the row holds a NUL byte"))
         elif any(cell is not None for cell in cells):
