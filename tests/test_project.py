@@ -7,7 +7,7 @@ import pytest
 
 from tidemill.errors import NotFound, ProjectFileError
 from tidemill.home import CHECKOUT, Home
-from tidemill.project import Project, json_schema, load_project, write_schema
+from tidemill.project import Labels, Project, json_schema, load_project, write_schema
 
 GOOD = """\
 name: shop
@@ -92,3 +92,11 @@ def test_the_published_schema_is_current(tmp_path: Path) -> None:
     published = CHECKOUT / "docs" / "project.schema.json"
     assert published.read_text() == (tmp_path / "schema.json").read_text()
     assert json.loads(published.read_text()) == json_schema()
+
+
+def test_the_published_schema_takes_the_word_that_stands_for_labels() -> None:
+    labels = json_schema()["$defs"]["Labels"]
+    word, shape = labels["anyOf"]
+    assert word["enum"] == ["column", "built-in", "label-studio"]
+    assert "budget" in shape["properties"]
+    assert Labels.model_validate("built-in").kind == "built-in"

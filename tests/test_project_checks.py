@@ -63,6 +63,7 @@ def test_faults_of_roles(columns: dict[str, dict[str, Any]], words: str) -> None
     ("fields", "path", "words"),
     [
         ({"labels": {"positive": "maybe"}}, ("labels", "positive"), "one of yes, no"),
+        ({"labels": {"consolidation": "mean"}}, ("labels", "consolidation"), "one of majority, dawid-skene"),
         ({"task": "multiclass"}, ("labels", "positive"), "only a binary task"),
         ({"task": "regression"}, ("columns", "churn", "type"), "a regression needs a target"),
         ({"task": "text_classification"}, ("task",), "feature of type text"),

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tidemill.errors import ProjectFileError
 from tidemill.home import PROJECT_NAME, Home
@@ -22,6 +24,7 @@ ColumnType = Literal["integer", "float", "boolean", "string", "category", "text"
 Role = Literal["id", "feature", "target", "time", "group", "ignore"]
 IngestionMode = Literal["append", "replace", "upsert"]
 LabelsKind = Literal["column", "built-in", "label-studio"]
+Consolidation = Literal["majority", "dawid-skene", "median", "mean"]
 Estimator = Literal["linear", "random_forest", "hist_gradient_boosting"]
 
 NUMERIC: frozenset[str] = frozenset({"integer", "float"})
@@ -133,8 +136,10 @@ class Labels(Part):
     positive: str | None = Field(None, description="The class that counts as positive in a binary task.")
     instructions: str = Field("", max_length=5_000, description="What the people who label are told.")
     annotators: int = Field(1, ge=1, le=20, description="How many people answer about each row.")
-    consolidation: Literal["majority", "dawid-skene"] = Field(
-        "majority", description="How several answers about a row become one label."
+    consolidation: Consolidation | None = Field(
+        None,
+        description="How several answers about a row become one label: majority or dawid-skene for classes "
+        "(majority when unset), median or mean for numbers (median when unset).",
     )
     budget: int = Field(50, ge=1, le=100_000, description="Rows that one round asks about.")
     strategy: Literal["uncertain", "random"] = Field(
@@ -157,6 +162,15 @@ class Labels(Part):
     @classmethod
     def _from_word(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        # The model knows nothing of the word that stands for it, so an editor would underline it.
+        shape = handler.resolve_ref_schema(handler(core_schema))
+        word = {"type": "string", "enum": list(get_args(LabelsKind))}
+        return {"anyOf": [word, shape]}
 
 
 class Features(Part):
@@ -310,6 +324,11 @@ class Project(Part):
         if self.training.metric:
             return self.training.metric
         return "roc_auc" if self.is_classification else "rmse"
+
+    @property
+    def consolidation(self) -> Consolidation:
+        """How several answers about a row become one label."""
+        return self.labels.consolidation or ("majority" if self.is_classification else "median")
 
     @property
     def display_name(self) -> str:

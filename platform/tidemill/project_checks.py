@@ -153,6 +153,10 @@ def _task_faults(project: Project) -> list[Fault]:
     positive = project.labels.positive
     if positive is not None and project.task != "binary":
         faults.append((("labels", "positive"), positive, "only a binary task has a positive class"))
+    fitting = ("majority", "dawid-skene") if project.is_classification else ("median", "mean")
+    if project.consolidation not in fitting:
+        wrong = f"for this task it is one of {', '.join(fitting)}"
+        faults.append((("labels", "consolidation"), project.consolidation, wrong))
     if positive is not None and target.values is not None and positive not in target.values:
         faults.append((("labels", "positive"), positive, f"it must be one of {', '.join(target.values)}"))
     if project.task == "text_classification" and not any(

@@ -96,6 +96,12 @@ class QueueState:
 class LabelBackend(ABC):
     """Where people answer. Every method may raise NotReady when the back end cannot be reached."""
 
+    source: str
+    """What the ids of tasks and answers belong to, such as `built-in`, or a Label Studio server and its project.
+
+    Two back ends whose ids could collide have different sources: the ledger keeps them apart by it.
+    """
+
     @abstractmethod
     def push(self, tasks: Sequence[LabelTask]) -> dict[str, str]:
         """Ask about rows; the back end's task id of each row key, for rows it was asked about before as well.

@@ -1,8 +1,8 @@
 """Control state: the few facts that several processes change and must agree on.
 
 Here belong the tables and how a transaction is taken. The rules over them belong to the modules that own them:
-`data/ledger.py` (files), `serve/deployment.py`, `monitor/alerts.py`, `ops/keys.py`. What can be derived from
-tables, bundles or logs on disk is not kept here.
+`data/ledger.py` (files), `labels/ledger.py` (tasks and answers), `serve/deployment.py`, `monitor/alerts.py`,
+`ops/keys.py`. What can be derived from tables, bundles or logs on disk is not kept here.
 """
 
 from __future__ import annotations
@@ -88,6 +88,65 @@ api_keys = sa.Table(
     sa.Column("sha256", sa.String, nullable=False, unique=True),
     sa.Column("created_at", sa.String, nullable=False),
     sa.Column("revoked_at", sa.String),
+)
+
+label_tasks = sa.Table(
+    "label_tasks",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),  # what task ids belong to; see LabelBackend.source
+    sa.Column("row", sa.String, primary_key=True),
+    sa.Column("task_id", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("annotators", sa.Integer, nullable=False),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.Column("suggestion", sa.JSON),
+    sa.Column("pushed_at", sa.String, nullable=False),
+)
+
+label_annotations = sa.Table(
+    "label_annotations",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("row", sa.String, nullable=False),
+    sa.Column("label", sa.JSON),
+    sa.Column("annotator", sa.String, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("updated_at", sa.String, nullable=False),
+    sa.Column("lead_seconds", sa.Float),
+    sa.Column("origin", sa.String, nullable=False),
+    sa.Column("deleted_at", sa.String),
+    sa.Column("problem", sa.String),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("change", sa.Integer, nullable=False, index=True),  # counts the changes of a project's answers
+)
+
+label_revisions = sa.Table(
+    "label_revisions",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("label", sa.JSON),
+    sa.Column("annotator", sa.String, nullable=False),
+    sa.Column("updated_at", sa.String, nullable=False),
+    sa.Column("deleted_at", sa.String),
+    sa.Column("problem", sa.String),
+    sa.Column("noted_at", sa.String, nullable=False),
+)
+
+label_cursors = sa.Table(
+    "label_cursors",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("cursor", sa.String, nullable=False),
+    sa.Column("pulls", sa.Integer, nullable=False),
+    sa.Column("pulled_at", sa.String, nullable=False),
 )
 
 
