@@ -112,27 +112,32 @@ def sync(state: State, project: str, backend: LabelBackend) -> Synced:
 
 
 def record_tasks(
-    state: State, project: str, source: str, tasks: Sequence[LabelTask], ids: Mapping[str, str], round_: int
+    state: State,
+    project: str,
+    source: str,
+    tasks: Sequence[LabelTask],
+    ids: Mapping[str, str],
+    round_: int | None = None,
 ) -> None:
     """Note rows that people are asked about; `ids` is what `push` gave.
 
     A row that was asked about before is asked anew: with the new reason, round and suggestion, and never fewer
-    people than before.
+    people than before. Without a round it keeps its own, and a new row has 0.
     """
     with state.begin() as connection:
         rows = [task.row for task in tasks]
         known = _by(connection, label_tasks, label_tasks.c.row, project, source, rows)
         for task in {task.row: task for task in tasks}.values():
+            before = known.get(task.row)
             suggestion = asdict(task.suggestion) if task.suggestion else None
             values = {
                 "task_id": ids[task.row],
                 "reason": task.reason,
-                "round": round_,
+                "round": round_ if round_ is not None else (before["round"] if before else 0),
                 "annotators": task.annotators,
                 "fields": dict(task.fields),
                 "suggestion": suggestion,
             }
-            before = known.get(task.row)
             if before is None:
                 new = {"project": project, "source": source, "row": task.row, "pushed_at": now(), **values}
                 connection.execute(sa.insert(label_tasks).values(**new))
@@ -145,13 +150,13 @@ def record_tasks(
 def write(state: State, project: str, source: str, answers: Sequence[Annotation]) -> Synced:
     """Record answers that were given to ourselves; the ledger is then where they live."""
     with state.begin() as connection:
-        return _apply(connection, project, source, Pull(annotations=answers))
+        return _apply(connection, project, source, Pull(annotations=answers), in_order=True)
 
 
 def delete(state: State, project: str, source: str, ids: Sequence[str]) -> Synced:
     """Mark answers that were given to ourselves as taken back."""
     with state.begin() as connection:
-        return _apply(connection, project, source, Pull(deleted=ids))
+        return _apply(connection, project, source, Pull(deleted=ids), in_order=True)
 
 
 def tasks(state: State, project: str, source: str | None = None) -> list[Task]:
@@ -172,6 +177,21 @@ def task(state: State, project: str, source: str, row: str) -> Task:
         detail=f"project {project} has no labelling task for row {row[:100]!r}",
         remedy="Ask for the next task, and answer about its row.",
     )
+
+
+def needed(state: State, project: str, source: str) -> dict[str, tuple[int, int]]:
+    """Of each row that people were asked about: its round, and how many are to answer."""
+    columns = label_tasks.c.row, label_tasks.c.round, label_tasks.c.annotators
+    found = state.rows(sa.select(*columns).where(*_of(label_tasks, project, source)))
+    return {each["row"]: (each["round"], each["annotators"]) for each in found}
+
+
+def answer(state: State, project: str, source: str, answer_id: str) -> Answer | None:
+    """One answer in its present state, or None."""
+    query = sa.select(*(label_annotations.c[name] for name in Answer.__dataclass_fields__))
+    where = (*_of(label_annotations, project, source), label_annotations.c.id == answer_id)
+    found = state.rows(query.where(*where))
+    return Answer(**found[0]) if found else None
 
 
 def answers(state: State, project: str, source: str | None = None, since: int = 0) -> list[Answer]:
@@ -213,8 +233,13 @@ def _take(state: State, project: str, source: str, found: Pull, pulls: int) -> S
         return _apply(connection, project, source, found)
 
 
-def _apply(connection: sa.Connection, project: str, source: str, found: Pull) -> Synced:
-    """Bring the answers into the states that `found` tells, each change with a revision."""
+def _apply(
+    connection: sa.Connection, project: str, source: str, found: Pull, *, in_order: bool = False
+) -> Synced:
+    """Bring the answers into the states that `found` tells, each change with a revision.
+
+    `in_order` says that states come as they are made, so that their times need not be asked.
+    """
     changes = [*map(_of_annotation, found.annotations), *map(_of_unusable, found.unusable)]
     changes += [_Change(each, {"deleted_at": now()}, None) for each in dict.fromkeys(found.deleted)]
     rows = _by(
@@ -225,7 +250,7 @@ def _apply(connection: sa.Connection, project: str, source: str, found: Pull) ->
     counts: dict[str, int] = {}
     for each in changes:
         before = rows.get(each.id)
-        kind = _kind(before, each)
+        kind = _kind(before, each._replace(version=None) if in_order else each)
         counts[kind] = counts.get(kind, 0) + 1
         if kind == "unchanged":
             continue
