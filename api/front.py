@@ -8,6 +8,7 @@ import time
 import uuid
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
@@ -16,6 +17,7 @@ from api.problems import RETRY_AFTER, problem, unexpected
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 # Probes must be answered when everything else is refused.
 EXEMPT = frozenset({"/healthz", "/readyz", "/metrics"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 logger = logging.getLogger("tidemill.api")
 
@@ -45,6 +47,8 @@ class Front:
                 await _overloaded(request, self.limit)(scope, receive, answered)
             else:
                 await self.app(scope, receive, answered)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered; it is measured as 499
         except Exception:
             logger.exception("request %s: %s %s", answered.request_id, scope["method"], scope["path"])
             if answered.status is not None:
@@ -58,7 +62,7 @@ class Front:
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
         # The template, never the path: a stranger's made-up paths must not become metrics.
         route = getattr(scope.get("route"), "path", "none")
-        method = scope["method"] if scope["method"] in {"GET", "POST", "PUT", "DELETE", "HEAD"} else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(method, route).observe(seconds)
 

@@ -15,7 +15,7 @@ from api.answers import answer
 from api.auth import Actor, require_key
 from api.body import pieces
 from api.context import Context, Ctx, KnownName, KnownProject
-from api.landing import Landing, patterns_of, safe_name, shown_name
+from api.landing import Arrived, Landing, patterns_of, safe_name, shown_name
 from api.multipart import FormFile
 from api.schema_out import FILES, ONE_FILE, ok, problems
 from tidemill.errors import InvalidInput, NotFound, TidemillError
@@ -123,13 +123,17 @@ async def land(
         async for piece in gathered(form.pieces() if form else body):
             await anyio.to_thread.run_sync(landing.write, piece)
         given = name or (form.name if form else None) or "file"
-        return await anyio.to_thread.run_sync(_record, landing, given, project, context)
+        return await anyio.to_thread.run_sync(lambda: receive(landing.arrived(), given, project, context))
 
 
-def _record(landing: Landing, given: str, project: Project, context: Context) -> tuple[dict[str, Any], bool]:
+def receive(arrived: Arrived, given: str, project: Project, context: Context) -> tuple[dict[str, Any], bool]:
+    """Note a whole file in the ledger and put it into the inbox, unless the table holds its bytes already.
+
+    Its record, and whether it now waits in the inbox.
+    """
     from tidemill.data import ledger
 
-    if landing.size == 0:
+    if arrived.size == 0:
         raise InvalidInput(
             "The file is empty",
             detail=f"{shown_name(given)} has no bytes",
@@ -139,13 +143,13 @@ def _record(landing: Landing, given: str, project: Project, context: Context) ->
     receipt = ledger.receive(
         context.state,
         project.name,
-        sha256=landing.sha256,
+        sha256=arrived.sha256,
         name=shown_name(given),
-        size=landing.size,
+        size=arrived.size,
         origin="api",
     )
     if receipt.wanted:
-        landing.place(name, patterns_of(project))
+        arrived.place(name, patterns_of(project))
     return receipt.record, receipt.wanted
 
 
@@ -184,4 +188,8 @@ def require_record(context: Context, project: str, file: str) -> dict[str, Any]:
 def shown(record: dict[str, Any]) -> dict[str, Any]:
     """A record of the ledger as the API shows it."""
     document = {key: value for key, value in record.items() if key not in ("project", "origin")}
-    return document | {"url": f"/v1/projects/{record['project']}/files/{record['id']}"}
+    version = record["dataset_version"]
+    return document | {
+        "dataset": f"raw@{version}" if version is not None else None,
+        "url": f"/v1/projects/{record['project']}/files/{record['id']}",
+    }

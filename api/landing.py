@@ -1,7 +1,7 @@
 """Landing a file: bytes from a request become a file in the inbox, whole or not at all.
 
-Here belongs writing aside, hashing, naming and the move. The protocol around it (multipart, raw bodies, limits)
-is in `api/ingest.py`; what is in the file is looked at by `tidemill/data/`.
+Here belongs writing aside, hashing, naming and the move. The protocols around it (multipart, raw bodies, limits;
+parts) are in `api/ingest.py` and `api/uploads.py`; what is in the file is looked at by `tidemill/data/`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import re
 import time
 import unicodedata
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from tidemill.errors import Conflict, InvalidInput
 from tidemill.project import Project
-from tidemill.store.durable import disk_full_is_an_error, sync_folder
+from tidemill.store.durable import disk_full_is_an_error, sha256_of, sync_file, sync_folder
 
 NAME_LENGTH = 120
 STALE_AFTER = 24 * 3600.0
@@ -58,17 +59,37 @@ class Landing:
         self._hash.update(data)
         self.size += len(data)
 
+    def arrived(self) -> Arrived:
+        """The file, now that all of it was written."""
+        with disk_full_is_an_error(self.inbox):
+            self._handle.flush()
+        return Arrived(self.inbox, self._aside, self.size, self.sha256)
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A whole file, `aside` on the disk of its inbox; whoever put it there removes it from there."""
+
+    inbox: Path
+    aside: Path
+    size: int
+    sha256: str
+
+    @classmethod
+    def read(cls, inbox: Path, aside: Path) -> Arrived:
+        """The file that lies `aside`."""
+        return cls(inbox, aside, aside.stat().st_size, sha256_of(aside))
+
     def place(self, name: str, patterns: list[str]) -> Path:
         """Sync the file and give it its name in the inbox. A waiting file is never overwritten.
 
         Raises Conflict when a different file of that name waits and `patterns` allow no other name.
         """
         with disk_full_is_an_error(self.inbox):
-            self._handle.flush()
-            os.fsync(self._handle.fileno())
+            sync_file(self.aside)
         # It is whole before it appears. An old time says so, or ingestion would watch it grow for two seconds.
         past = time.time() - 60.0
-        os.utime(self._aside, (past, past))
+        os.utime(self.aside, (past, past))
         stem, suffix = os.path.splitext(name)
         for candidate in (name, f"{stem}-{self.sha256[:12]}{suffix}"):
             if matches(candidate, patterns) and self._link(self.inbox / candidate):
@@ -83,11 +104,11 @@ class Landing:
     def _link(self, target: Path) -> bool:
         with disk_full_is_an_error(self.inbox), contextlib.suppress(FileExistsError):
             try:
-                os.link(self._aside, target)
+                os.link(self.aside, target)
             except OSError as error:
                 if error.errno not in NO_HARD_LINKS or target.exists():
                     raise
-                self._aside.rename(target)
+                self.aside.rename(target)
             return True
         # A name that is taken by the same bytes is as good as ours.
         with contextlib.suppress(FileNotFoundError), target.open("rb") as handle:

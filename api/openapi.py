@@ -19,6 +19,10 @@ DESCRIPTION = (
 TAGS = [
     {"name": "projects", "description": "What there is, how it stands, what to do next."},
     {"name": "files", "description": "Data comes in."},
+    {
+        "name": "uploads",
+        "description": "Large files come in by parts (tus 1.0); a cut connection costs one part.",
+    },
     {"name": "tables", "description": "What became of it: versioned, typed tables."},
     {"name": "training and runs", "description": "Jobs: start them, follow them."},
     {"name": "models", "description": "What was trained, and which model answers."},

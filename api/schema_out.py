@@ -34,6 +34,10 @@ class FileList(TypedDict):
     files: list[client.FileRecord]
 
 
+class UploadList(TypedDict):
+    uploads: list[client.UploadInfo]
+
+
 class TableList(TypedDict):
     tables: list[client.TableInfo]
 
@@ -104,6 +108,7 @@ FILE: dict[str, Any] = {
     "accepted": 298,
     "rejected": 2,
     "dataset_version": 1,
+    "dataset": "raw@1",
     "problem": None,
     "received_at": AT,
     "finished_at": AT,
@@ -182,6 +187,16 @@ PROJECT: Out = (
 )
 FILES: Out = (FileList, {"files": [FILE]})
 ONE_FILE: Out = (client.FileRecord, FILE)
+UPLOAD_EXAMPLE: dict[str, Any] = {
+    "id": "5c0e7f0d3b1a4f6e9d2c8b7a60514233",
+    "name": "hospital_a.csv",
+    "length": 734003200,
+    "offset": 5242880,
+    "file": None,
+    "url": f"{PATH}/uploads/5c0e7f0d3b1a4f6e9d2c8b7a60514233",
+}
+UPLOAD: Out = (client.UploadInfo, UPLOAD_EXAMPLE)
+OPEN_UPLOADS: Out = (UploadList, {"uploads": [UPLOAD_EXAMPLE]})
 TABLES: Out = (
     TableList,
     {
@@ -284,8 +299,13 @@ _REASONS = {
     401: "No key, or one that is not known",
     404: "There is no such object",
     409: "The object changed, or its state does not allow it",
+    412: "Another version of the protocol",
     413: "Over a limit on size",
+    415: "The body is of another kind",
     422: "What was sent is wrong",
+    423: "Somebody else is at it; Retry-After says when to try again",
+    429: "Too many at once; Retry-After says when to try again",
+    460: "The bytes are not what their checksum says",
     503: "Not ready, or overloaded; Retry-After says when to try again",
     507: "The disk is full",
 }

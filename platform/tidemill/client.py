@@ -142,9 +142,21 @@ class FileRecord(TypedDict):
     accepted: int | None
     rejected: int | None
     dataset_version: int | None
+    dataset: str | None  # such as raw@3: the version of the table that the file came in with
     problem: dict[str, Any] | None
     received_at: str
     finished_at: str | None
+    url: str
+
+
+class UploadInfo(TypedDict):
+    """A file on its way in parts: `offset` of `length` bytes are here. `file` is the record of the whole file."""
+
+    id: str
+    name: str
+    length: int
+    offset: int
+    file: dict[str, Any] | None
     url: str
 
 

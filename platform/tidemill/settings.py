@@ -36,6 +36,15 @@ class Settings(BaseModel):
     max_unpacked_bytes: int = Field(
         21_474_836_480, ge=1024, description="Most bytes that a gzip or zip may unpack to."
     )
+    max_open_uploads: int = Field(
+        20, ge=1, description="Most uploads in parts that a project has open at once."
+    )
+    max_open_upload_bytes: int = Field(
+        10_737_418_240, ge=1024, description="Most bytes that a project's open uploads announce together."
+    )
+    upload_idle_hours: float = Field(
+        24.0, gt=0, le=8760, description="Hours after which an upload that got no more bytes is forgotten."
+    )
     max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest JSON body the API takes, in bytes.")
     max_records: int = Field(10_000, ge=1, description="Most records in one prediction request.")
     segment_bytes: int = Field(
