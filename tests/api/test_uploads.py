@@ -290,7 +290,8 @@ def test_a_client_that_goes_away_and_one_that_comes_too_early(served: Served) ->
     with served.http() as http:
         url = announce(http, name="cut.csv").headers["Location"]
         line = bare_patch(served, url, 0, len(CSV), CSV[:600])
-        until(lambda: send(http, url, 0, b"x").status_code, 423)
+        # A wrong offset, lest this part be the one that wins.
+        until(lambda: send(http, url, 1, b"x").status_code, 423)
         assert http.delete(url, headers=TUS).status_code == 423
         line.close()  # a body shorter than its Content-Length
         until(lambda: offset_of(http, url), 600)
