@@ -14,6 +14,9 @@ from resources.tables import TableOutput
 from tidemill.project import Project
 from tidemill.store.tables import TableVersion
 
+# Suspects that a run shows, the most suspicious first.
+SUSPECTS_SHOWN = 50
+
 
 def build(project: Project) -> list[Any]:
     """The asset `features` of one project and its checks."""
@@ -59,7 +62,7 @@ def build(project: Project) -> list[Any]:
             metadata={"leaks": MetadataValue.json([f"{leak.kind}: {leak.detail}" for leak in leaks])},
         )
 
-    return [features, leakage, _quality(project)]
+    return [features, leakage, _quality(project), _label_noise(project)]
 
 
 def _quality(project: Project) -> Any:
@@ -82,3 +85,32 @@ def _quality(project: Project) -> Any:
         )
 
     return quality
+
+
+def _label_noise(project: Project) -> Any:
+    @asset_check(
+        asset=[project.name, "features"],
+        name="label_noise",
+        description="The labels are those that the features speak for, judged by a model that did not see them.",
+    )
+    def label_noise(features: TableVersion, home: HomeResource) -> AssetCheckResult:
+        from tidemill.labels.suspects import examine
+
+        rows = features.to_pandas()
+        found = examine(rows, rows["_label"], home.project(project.name))
+        said = f"{len(found.suspects)} of {found.looked} labels are suspects, {found.plain} of them plainly"
+        if found.is_noisy:
+            first = ", ".join(found.suspects["_row"].head(5))
+            said += f": look at their rows first (such as {first}) and correct the labels that are wrong"
+        shown = found.suspects.head(SUSPECTS_SHOWN)
+        return AssetCheckResult(
+            passed=not found.is_noisy,
+            severity=AssetCheckSeverity.WARN,
+            description="; ".join(part for part in (said, found.note) if part),
+            metadata={
+                "suspects": MetadataValue.json(shown.to_dict("records")),
+                "judged": found.looked,
+            },
+        )
+
+    return label_noise
