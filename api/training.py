@@ -23,7 +23,7 @@ router = APIRouter(
 )
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-JobName = Literal["ingest", "training", "monitoring", "loop"]
+JobName = Literal["ingest", "labels", "training", "monitoring", "loop"]
 
 
 @router.post(

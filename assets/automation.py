@@ -1,4 +1,4 @@
-"""What starts by itself: jobs, the sensor for landed files and the schedule of the drift report.
+"""What starts by itself: jobs, the sensors for landed files and for answers, the schedule of the drift report.
 
 The API starts the same jobs by name; nothing here decides what a step does.
 """
@@ -50,10 +50,24 @@ STEPS: Mapping[str, Sequence[str]] = {
         "drift_report",
     ],
 }
+# Where people label, their answers are taken over before the labels are made.
+OF_PEOPLE = ("annotations", "production_rows")
+MOST_TICKS = 10
+
+
+def steps_of(project: Project) -> dict[str, list[str]]:
+    """The assets that each job of a project makes, in order. `labels` is a job where people label."""
+    if project.labels.kind == "column":
+        return {name: list(steps) for name, steps in STEPS.items()}
+    with_people = {
+        name: [part for step in steps for part in ((*OF_PEOPLE, step) if step == "labels" else (step,))]
+        for name, steps in STEPS.items()
+    }
+    return with_people | {"labels": [*OF_PEOPLE, "labels"]}
 
 
 def build_jobs(project: Project) -> dict[str, Any]:
-    """The jobs of one project: `<project>__ingest`, `__training`, `__monitoring`, `__loop`."""
+    """The jobs of one project: `<project>__ingest`, `__training`, `__monitoring`, `__loop`, perhaps `__labels`."""
     return {
         name: define_asset_job(
             f"{project.name}__{name}",
@@ -63,7 +77,7 @@ def build_jobs(project: Project) -> dict[str, Any]:
             executor_def=in_process_executor,
             description=f"{project.display_name}: {' -> '.join(steps)}",
         )
-        for name, steps in STEPS.items()
+        for name, steps in steps_of(project).items()
     }
 
 
@@ -108,6 +122,47 @@ def build_sensor(project: Project, job: Any) -> Any:
         return RunRequest(run_key=f"{project.name}:{attempt}:{time.time_ns()}", tags=_ingest_tags(project))
 
     return landed_files
+
+
+def build_labels_sensor(project: Project, job: Any) -> Any:
+    """Takes over answers, and makes the labels anew once people pause, or after ten looks if they do not."""
+
+    @sensor(
+        name=f"{project.name}__answers",
+        job=job,
+        minimum_interval_seconds=30,
+        default_status=DefaultSensorStatus.RUNNING,
+        description=f"Starts {project.name}__labels when people have answered in {project.labels.kind}.",
+    )
+    def answers(context: SensorEvaluationContext, home: HomeResource) -> RunRequest | SkipReason:
+        from tidemill.errors import NotReady
+        from tidemill.labels.ledger import last_change
+        from tidemill.labels.sources import sync
+
+        state = home.state()
+        try:
+            sync(home.home, state, home.project(project.name))
+        except NotReady as error:
+            return SkipReason(f"{error}")
+        wait, cursor = look(context.cursor, last_change(state, project.name))
+        context.update_cursor(cursor)
+        if wait is not None:
+            return SkipReason(wait)
+        tags = {TAG_PROJECT: project.name, TAG_JOB: "labels"}
+        return RunRequest(run_key=f"{project.name}:labels:{time.time_ns()}", tags=tags)
+
+    return answers
+
+
+def look(cursor: str | None, change: int) -> tuple[str | None, str]:
+    """Why nothing is to be done about the answers up to number `change`, or None; and the cursor to keep."""
+    before = {"done": 0, "seen": 0, "ticks": 0, **(json.loads(cursor) if cursor else {})}
+    if change == before["done"]:
+        return "No new answer.", json.dumps({"done": change, "seen": change, "ticks": 0})
+    if change != before["seen"] and before["ticks"] + 1 < MOST_TICKS:
+        kept = {"done": before["done"], "seen": change, "ticks": before["ticks"] + 1}
+        return "People are answering; the labels are made when they pause.", json.dumps(kept)
+    return None, json.dumps({"done": change, "seen": change, "ticks": 0})
 
 
 def next_attempt(cursor: str | None, landed: Sequence[str]) -> int:

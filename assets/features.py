@@ -31,13 +31,15 @@ def build(project: Project) -> list[Any]:
         description="Features and label of each labelled row, split into train and test.",
     )
     def features(labels: TableVersion, home: HomeResource) -> Output[TableOutput]:
+        from tidemill.labels.production import all_rows, labelled_versions
         from tidemill.learn.features import build_features
 
         # The rows that were labelled, not what has landed since.
-        rows = home.tables(project.name).version("raw", labels.parents["raw"])
-        built = build_features(rows.to_pandas(), labels.to_pandas(), home.project(project.name))
+        raw, production = labelled_versions(home.tables(project.name), labels)
+        rows = all_rows(raw, production).to_pandas()
+        built = build_features(rows, labels.to_pandas(), home.project(project.name))
         return Output(
-            TableOutput(built, parents=[rows, labels]),
+            TableOutput(built, parents=[raw, *([production] if production else []), labels]),
             metadata={
                 "train_rows": int((built["_split"] == "train").sum()),
                 "test_rows": int((built["_split"] == "test").sum()),

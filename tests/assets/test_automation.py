@@ -59,3 +59,53 @@ def test_a_failed_file_is_tried_again_under_a_new_key_but_not_for_ever(churn: Ho
     answer, _ = landed_files(churn, cursor)
     assert isinstance(answer, SkipReason)
     assert "customers.csv" in answer.skip_message
+
+
+def test_labels_are_made_when_people_pause_and_not_at_every_answer() -> None:
+    wait, cursor = automation.look(None, 0)
+    assert wait
+    assert "No new answer" in wait
+    wait, cursor = automation.look(cursor, 3)
+    assert wait
+    assert "when they pause" in wait
+    wait, cursor = automation.look(cursor, 5)
+    assert wait
+    wait, cursor = automation.look(cursor, 5)
+    assert wait is None
+    assert automation.look(cursor, 5)[0]
+
+
+def test_people_who_never_pause_do_not_hold_the_labels_up() -> None:
+    cursor: str | None = None
+    ran = []
+    for change in range(1, 40):
+        wait, cursor = automation.look(cursor, change)
+        ran += [change] if wait is None else []
+    assert ran == [10, 20, 30]
+
+
+def test_answers_start_the_labels_job(home: Home) -> None:
+    from tests.assets.conftest import CHURN, add_project
+    from tidemill.labels.backend import LabelTask
+    from tidemill.labels.built_in import BuiltIn
+    from tidemill.store.state import open_state
+
+    add_project(home, "churn", CHURN.replace("labels: {", "labels: {kind: built-in, "))
+    project = load_project(home, "churn")
+    sensor = automation.build_labels_sensor(project, automation.build_jobs(project)["labels"])
+    page = BuiltIn(open_state(home), "churn")
+    page.push([LabelTask("r1", {})])
+    page.answer("r1", "yes", "ada")
+
+    def tick(cursor: str | None):
+        with DagsterInstance.ephemeral() as instance:
+            resources = {"home": default_resources(home)["home"]}
+            context = build_sensor_context(instance=instance, cursor=cursor, resources=resources)
+            return sensor(context), context.cursor
+
+    first, cursor = tick(None)
+    assert isinstance(first, SkipReason)
+    second, cursor = tick(cursor)
+    assert isinstance(second, RunRequest)
+    third, _ = tick(cursor)
+    assert isinstance(third, SkipReason)

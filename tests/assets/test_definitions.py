@@ -70,3 +70,18 @@ def test_a_bad_project_file_says_why_and_the_others_load(churn: Home, churn_text
 def test_resources_can_be_replaced(churn: Home) -> None:
     replaced = InMemoryIOManager()
     assert build_definitions(churn, {"tables": replaced}).resources["tables"] is replaced
+
+
+def test_where_people_label_their_answers_are_assets_too(home: Home, churn_text: str) -> None:
+    file = home.project_file("churn")
+    file.parent.mkdir(parents=True)
+    file.write_text(churn_text.replace("labels: {", "labels: {kind: built-in, "))
+    definitions = build_definitions(home)
+    assert keys(definitions) == {
+        f"churn/{station}" for station in (*STATIONS, "annotations", "production_rows")
+    }
+    repository = definitions.get_repository_def()
+    assert "churn__labels" in repository.job_names
+    assert repository.has_sensor_def("churn__answers")
+    steps = repository.get_job("churn__training").asset_layer.executable_asset_keys
+    assert {key.path[-1] for key in steps} >= {"annotations", "production_rows", "labels"}
