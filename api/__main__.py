@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
+from types import FrameType
 
 import uvicorn
 
@@ -47,8 +49,20 @@ def main() -> int:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    uvicorn.Server(config).run()
+    Server(config, app.state.context.stopping).run()
     return 0
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which tells open event streams to end: it would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+        super().handle_exit(sig, frame)
 
 
 if __name__ == "__main__":

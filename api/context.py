@@ -33,7 +33,10 @@ logger = logging.getLogger("tidemill.api")
 
 
 class Context:
-    """Everything a route may need. `close` ends what was opened."""
+    """Everything a route may need. `close` ends what was opened.
+
+    `streams` counts the event streams that are open; they end once `stopping` is set.
+    """
 
     def __init__(self, home: Home, settings: Settings, state: State, runs: RunClient, home_id: str) -> None:
         self.home = home
@@ -45,6 +48,8 @@ class Context:
         self.metrics = Metrics()
         self.predicting = anyio.CapacityLimiter(PREDICTION_THREADS)
         self._lock = threading.Lock()
+        self.stopping = threading.Event()
+        self.streams = 0
         self._closing = threading.Event()
         self._projects: dict[str, tuple[int, Project]] = {}
         self._services: dict[str, PredictionService] = {}

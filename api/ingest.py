@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
@@ -15,9 +15,10 @@ from api.answers import answer
 from api.auth import Actor, require_key
 from api.body import pieces
 from api.context import Context, Ctx, KnownName, KnownProject
+from api.event_stream import Event, follow
 from api.landing import Arrived, Landing, patterns_of, safe_name, shown_name
 from api.multipart import FormFile
-from api.schema_out import FILES, ONE_FILE, ok, problems
+from api.schema_out import FILE_EVENTS, FILES, ONE_FILE, ok, problems, stream
 from tidemill.errors import InvalidInput, NotFound, TidemillError
 from tidemill.ops.runs import TAG_ACTOR
 from tidemill.project import Project
@@ -70,8 +71,12 @@ async def send_file(
 def list_files(project: KnownName, context: Ctx) -> Response:
     """The files sent or dropped, newest first."""
     from tidemill.data import ledger
+    from tidemill.data.progress import progress_of
 
-    return answer({"files": [shown(record) for record in ledger.list_files(context.state, project)]})
+    progress = progress_of(context.home, project)
+    return answer(
+        {"files": [shown(record, progress) for record in ledger.list_files(context.state, project)]}
+    )
 
 
 @router.get("/{file}", summary="One file", responses=ok(ONE_FILE))
@@ -82,7 +87,30 @@ def get_file(project: KnownName, file: str, context: Ctx) -> Response:
     the file met. Its type `urn:tidemill:problem:contract-changed` (status 409) stands for other columns or types
     than the contract's; `diff` holds them as `missing`, `added`, `renamed` and `changed`. The data stays as it was.
     """
-    return answer(shown(require_record(context, project, file)))
+    return answer(current(context, project, file))
+
+
+@router.get(
+    "/{file}/events",
+    summary="Follow one file",
+    response_class=Response,
+    responses={**stream(FILE_EVENTS), 204: {"description": "The last event was received already"}},
+)
+async def follow_file(
+    project: KnownName,
+    file: str,
+    context: Ctx,
+    last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
+) -> Response:
+    """The same as server-sent events, one for each change: `received`, `processing` and at last `accepted` or
+    `refused`, after which the stream ends. `data` is the file as JSON. A comment comes every few seconds, so that
+    proxies keep the connection."""
+
+    def look() -> Event:
+        document = current(context, project, file)
+        return Event(document["status"], document, is_last=document["status"] in ("accepted", "refused"))
+
+    return await follow(look, context, last_event_id)
 
 
 @router.get(
@@ -185,11 +213,27 @@ def require_record(context: Context, project: str, file: str) -> dict[str, Any]:
     return record
 
 
-def shown(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of the ledger as the API shows it."""
+def current(context: Context, project: str, file: str) -> dict[str, Any]:
+    """A file as it is at this moment. Raises NotFound."""
+    from tidemill.data.progress import progress_of
+
+    # In this order: a run that ends in between has written its outcome before its progress goes.
+    progress = progress_of(context.home, project)
+    return shown(require_record(context, project, file), progress)
+
+
+def shown(record: dict[str, Any], progress: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A record of the ledger as the API shows it; `progress` is that of the file being taken in, if any is."""
     document = {key: value for key, value in record.items() if key not in ("project", "origin")}
     version = record["dataset_version"]
+    is_under_way = (
+        progress is not None and progress["file"] == record["id"] and record["status"] == "received"
+    )
     return document | {
+        "status": "processing" if is_under_way else record["status"],
+        "progress": {key: value for key, value in (progress or {}).items() if key != "file"}
+        if is_under_way
+        else None,
         "dataset": f"raw@{version}" if version is not None else None,
         "url": f"/v1/projects/{record['project']}/files/{record['id']}",
     }

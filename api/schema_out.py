@@ -110,6 +110,7 @@ FILE: dict[str, Any] = {
     "dataset_version": 1,
     "dataset": "raw@1",
     "problem": None,
+    "progress": None,
     "received_at": AT,
     "finished_at": AT,
     "url": f"{PATH}/files/9f2c4be01d77a3c5",
@@ -187,6 +188,13 @@ PROJECT: Out = (
 )
 FILES: Out = (FileList, {"files": [FILE]})
 ONE_FILE: Out = (client.FileRecord, FILE)
+FILE_EVENTS = (
+    "retry: 2000\n\n"
+    'id: 5f3a9c1e\nevent: processing\ndata: {"id":"9f2c4be01d77a3c5","status":"processing","progress":'
+    '{"phase":"reading","rows":200000,"bytes":18874368,"total_bytes":74210133,"share":0.2543}}\n\n'
+    ": still here\n\n"
+    'id: b01d77a3\nevent: accepted\ndata: {"id":"9f2c4be01d77a3c5","status":"accepted","dataset":"raw@1"}\n\n'
+)
 UPLOAD_EXAMPLE: dict[str, Any] = {
     "id": "5c0e7f0d3b1a4f6e9d2c8b7a60514233",
     "name": "hospital_a.csv",
@@ -318,6 +326,12 @@ def ok(out: Out, *errors: int, status: int = 200) -> dict[int | str, dict[str, A
         status: {"model": model, "content": {"application/json": {"example": example}}}
     }
     return responses | problems(401, 404, 422, 503, *errors)
+
+
+def stream(example: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI of a route that answers with server-sent events."""
+    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+    return {200: {"content": content}, **problems(401, 404, 503)}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

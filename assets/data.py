@@ -42,8 +42,10 @@ def _raw(project: Project) -> AssetsDefinition:
     )
     def raw(context: AssetExecutionContext, home: HomeResource) -> Iterator[Output[TableVersion]]:
         from tidemill.data.ingest import ingest_pending
+        from tidemill.data.progress import ProgressWriter
 
-        ingestion = ingest_pending(home.home, home.state(), home.project(project.name))
+        with ProgressWriter(home.home, project.name) as progress:
+            ingestion = ingest_pending(home.home, home.state(), home.project(project.name), progress)
         for file in ingestion.files:
             context.log.info(
                 f"{file.name}: {file.status}, {file.accepted} rows accepted, {file.rejected} rejected"

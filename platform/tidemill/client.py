@@ -10,9 +10,11 @@ with the server's title, detail and remedy. Nothing is sent twice.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NotRequired, Self, TypeVar, cast
@@ -24,6 +26,8 @@ from typing_extensions import TypedDict  # pydantic reads only this one before P
 Record = Mapping[str, Any]
 Label = str | float
 T = TypeVar("T")
+RETRY_SECONDS = 0.5  # between two tries
+SILENT_SECONDS = 60.0  # of no answer at all, after which a long conversation is given up
 RunStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
 AlertState = Literal["open", "acknowledged", "resolved"]
 
@@ -132,18 +136,31 @@ class FileProblem(TypedDict, total=False):
     remedy: str
 
 
+class FileProgress(TypedDict):
+    """How far a file is being taken in; `bytes` and `share` are None where they are not known."""
+
+    phase: Literal["opening", "reading", "publishing"]
+    rows: int
+    bytes: int | None
+    total_bytes: int
+    share: float | None
+
+
 class FileRecord(TypedDict):
+    """`progress` is there while the status is `processing`."""
+
     id: str
     name: str
     sha256: str
     bytes: int
-    status: str  # received | accepted | refused
+    status: str  # received | processing | accepted | refused
     rows: int | None
     accepted: int | None
     rejected: int | None
     dataset_version: int | None
     dataset: str | None  # such as raw@3: the version of the table that the file came in with
     problem: dict[str, Any] | None
+    progress: FileProgress | None
     received_at: str
     finished_at: str | None
     url: str
@@ -495,10 +512,33 @@ class Client:
         """The file's record once it has been accepted or refused. Raises StillWorking after `timeout` seconds."""
         return _wait(
             lambda: self.file(project, file_id),
-            lambda record: record["status"] != "received",
+            lambda record: record["status"] in ("accepted", "refused"),
             timeout,
             f"The file {file_id}",
         )
+
+    def follow_file(self, project: str, file_id: str, timeout: float = 3600.0) -> Iterator[FileRecord]:
+        """The file's record at each change, the last one accepted or refused.
+
+        Goes on where it was when the connection breaks. Raises StillWorking after `timeout` seconds, Unreachable
+        when the API has not answered for a minute.
+        """
+        deadline = time.monotonic() + timeout
+        heard = time.monotonic()
+        seen = ""
+        while time.monotonic() < deadline:
+            try:
+                for event, text in self._events(_at(project, "files", file_id, "events"), seen):
+                    seen, heard = event, time.monotonic()
+                    record = cast(FileRecord, json.loads(text))
+                    yield record
+                    if record["status"] in ("accepted", "refused"):
+                        return
+            except ApiError as error:
+                if not error.is_retryable or time.monotonic() - heard > SILENT_SECONDS:
+                    raise
+            time.sleep(RETRY_SECONDS)
+        raise StillWorking(f"The file {file_id}", timeout)
 
     def tables(self, project: str) -> list[TableInfo]:
         return cast("list[TableInfo]", self._get(_at(project, "tables"))["tables"])
@@ -676,9 +716,33 @@ class Client:
             raise _error_of(response)
         return response
 
+    def _events(self, path: str, seen: str) -> Iterator[tuple[str, str]]:
+        """(id, data) of the server-sent events after the event `seen`, to the end of the connection."""
+        headers = {"Last-Event-ID": seen} if seen else {}
+        with self._lost(), self._http.stream("GET", path, headers=headers) as response:
+            if not response.is_success:
+                response.read()
+                raise _error_of(response)
+            data: list[str] = []
+            for line in response.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "id":
+                    seen = value
+                elif name == "data":
+                    data.append(value)
+                elif not line and data:
+                    yield seen, "\n".join(data)
+                    data = []
+
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
+        with self._lost():
             return self._http.request(method, path, **options)
+
+    @contextmanager
+    def _lost(self) -> Iterator[None]:
+        """Turn httpx's ways of saying that nobody answers into Unreachable."""
+        try:
+            yield
         except httpx.TimeoutException as error:
             raise Unreachable(self.url, "no answer in time") from error
         except httpx.TransportError as error:

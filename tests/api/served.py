@@ -21,9 +21,13 @@ def free_port() -> int:
 
 
 class Served:
-    """`python -m api` on `home`. Use it in a `with`; `settings` are environment variables without their prefix."""
+    """`python -m api` on `home`. Use it in a `with`; `settings` are environment variables without their prefix.
 
-    def __init__(self, home: Home, **settings: str) -> None:
+    `before` is Python that runs in it first, such as one that makes a clock go faster.
+    """
+
+    def __init__(self, home: Home, before: str = "", **settings: str) -> None:
+        self.code = f"{before}\nimport sys\nfrom api.__main__ import main\nsys.exit(main())"
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -39,7 +43,7 @@ class Served:
         self.kill()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "api"], cwd=CHECKOUT, env=self.environment)
+        self.process = subprocess.Popen([sys.executable, "-c", self.code], cwd=CHECKOUT, env=self.environment)
         until = time.monotonic() + 60
         while True:
             try:

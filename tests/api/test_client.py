@@ -74,6 +74,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "close",
         "deploy",
         "rollback",
+        "follow_file",
         "rejects",
         "send_truth",
         "table",

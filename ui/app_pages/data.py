@@ -13,6 +13,7 @@ from ui.components import page, words
 FORMATS = ["csv", "tsv", "txt", "xlsx", "xls", "ods"]
 PREVIEW_ROWS = 50
 LOOK_EVERY = 1.0  # seconds
+MOST_UNDER_WAY = 5
 SHOWN_TABLES = ("raw", "labels", "features", "predictions", "ground_truth")
 TABLES = {
     "raw": "Raw: what the files said, typed and checked",
@@ -25,7 +26,18 @@ COUNTS: tuple[Literal["added", "changed", "removed", "unchanged"], ...] = (
     "removed",
     "unchanged",
 )
-FILE_STATES = {"received": "Being read", "accepted": "Accepted", "refused": "Refused"}
+FILE_STATES = {
+    "received": "Waiting",
+    "processing": "Being read",
+    "accepted": "Accepted",
+    "refused": "Refused",
+}
+UNDER_WAY = ("received", "processing")
+PHASES = {
+    "opening": "being opened",
+    "reading": "being read",
+    "publishing": "becoming a new version of the table",
+}
 SENT = "sent_file"
 
 
@@ -36,6 +48,7 @@ def main() -> None:
     outcome_of_sent(project)
     tables = api().tables(project)
     files = api().files(project)
+    under_way(project, files)
     shown = st.segmented_control(
         "Show", ["Tables", "Files"], default="Tables", required=True, label_visibility="collapsed"
     )
@@ -69,7 +82,7 @@ def outcome_of_sent(project: str) -> None:
         return
     with page.explained():
         first = api().file(project, file_id)
-        is_waiting = first["status"] == "received"
+        is_waiting = first["status"] in UNDER_WAY
 
         @st.fragment(run_every=LOOK_EVERY if is_waiting else None)
         def panel() -> None:
@@ -77,16 +90,51 @@ def outcome_of_sent(project: str) -> None:
                 record = api().file(project, file_id) if is_waiting else first
                 with st.container(border=True):
                     outcome(project, record)
-                if is_waiting and record["status"] != "received":
+                if is_waiting and record["status"] not in UNDER_WAY:
                     st.rerun()
 
         panel()
 
 
+def under_way(project: str, files: list[FileRecord]) -> None:
+    """How far other files are: those of other people and programs; looked at each second while there are any."""
+    sent = st.session_state.get(SENT, (None, None))[1]
+    waiting = [file for file in files if file["status"] in UNDER_WAY and file["id"] != sent]
+
+    @st.fragment(run_every=LOOK_EVERY if waiting else None)
+    def panel() -> None:
+        with page.explained():
+            records = [api().file(project, file["id"]) for file in waiting[:MOST_UNDER_WAY]]
+            for record in records:
+                outcome(project, record)
+            if len(waiting) > MOST_UNDER_WAY:
+                st.caption(f"And {words.counted(len(waiting) - MOST_UNDER_WAY, 'more file')} under way.")
+            if any(record["status"] not in UNDER_WAY for record in records):
+                st.rerun()
+
+    panel()
+
+
+def way_of(record: FileRecord) -> None:
+    """A file on its way, with a bar where its share is known."""
+    progress = record["progress"]
+    if progress is None:
+        return
+    name = words.literal(record["name"])
+    text = f":blue[:material/progress_activity:] **{name}** is {PHASES[progress['phase']]}"
+    text += f": {words.counted(progress['rows'], 'row')} so far." if progress["rows"] else "."
+    if progress["share"] is None:
+        st.markdown(text)
+    else:
+        st.progress(progress["share"], text)
+
+
 def outcome(project: str, record: FileRecord) -> None:
     name = words.literal(record["name"])
     if record["status"] == "received":
-        st.markdown(f":blue[:material/progress_activity:] **{name}** has arrived and is being read.")
+        st.markdown(f":blue[:material/schedule:] **{name}** has arrived and waits to be read.")
+    elif record["status"] == "processing":
+        way_of(record)
     elif record["status"] == "refused":
         st.markdown(f":red[:material/block:] **{name}** was refused: nothing of it is in the tables.")
         refusal(record["problem"] or {})

@@ -29,6 +29,7 @@ from typing import Any
 
 from tidemill.data import ledger, versions
 from tidemill.data.accept import Acceptor, Tally, check_columns, check_share, raw_schema
+from tidemill.data.progress import Phase, Step
 from tidemill.data.read import open_source
 from tidemill.data.staging import workbench
 from tidemill.data.upsert import Upsert, upsert
@@ -45,7 +46,7 @@ PIECE = 1 << 20
 # What a file can do wrong; anything else (a full disk, a corrupt table) ends the run and leaves the file waiting.
 FAULTS_OF_A_FILE = (InvalidInput, TooLarge)
 
-OnProgress = Callable[[str, int], None]
+OnProgress = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def ingest_pending(
 ) -> Ingestion:
     """Take every finished file of the project's inbox, oldest first; one refused file stops no other.
 
-    `on_progress` is called with a file's name and the rows read so far. Raises StorageFull or Corrupt when the
+    `on_progress` is called with each step of each file. Raises StorageFull or Corrupt when the
     run cannot go on: what was published before stays, and the files not yet taken stay in the inbox. When the
     contract's columns changed since the last version, the table is first made again from the kept originals.
     """
@@ -174,10 +175,12 @@ class _Run:
     def _decide(self, original: _Original) -> FileOutcome:
         current = self.tables.current(TABLE)
         mode = self.project.ingestion.mode
+        self._tell(original, "opening", 0)
         with self.tables.draft(TABLE) as draft:
             written = self.write(draft, original, current.paths if current else [], mode)
             if written.problem is not None:
                 return self._refuse(original, written)
+            self._tell(original, "publishing", written.tally.rows)
             source = self._source(original, written, mode)
             self.tables.publish(
                 TABLE,
@@ -188,6 +191,10 @@ class _Run:
                 parents={TABLE: current.version} if current else {},
             )
         return self._note_accepted(source)
+
+    def _tell(self, original: _Original, phase: Phase, rows: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(Step(original.id, original.name, phase, rows, original.path, original.size))
 
     def write(
         self, draft: TableDraft, original: _Original, old: Sequence[str], mode: IngestionMode
@@ -207,8 +214,7 @@ class _Run:
                 acceptor = Acceptor(connection, source, self.project, original.sha256)
                 tally = acceptor.tally
                 acceptor.remember(old if mode == "append" else [])
-                progress = partial(self.on_progress, original.name) if self.on_progress else None
-                draft.write(acceptor.tables(aside, progress))
+                draft.write(acceptor.tables(aside, partial(self._tell, original, "reading")))
             aside.replace(ledger.rejects_file(self.home, self.project.name, original.id))
             sync_folder(self.rejects)
             check_share(tally, original.name, self.project.rejects)
