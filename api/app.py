@@ -10,7 +10,19 @@ from typing import Any
 import anyio.to_thread
 from fastapi import FastAPI
 
-from api import ingest, models, monitoring, overview, predict, problems, service, tables, training, uploads
+from api import (
+    ingest,
+    models,
+    monitoring,
+    overview,
+    predict,
+    problems,
+    rejects,
+    service,
+    tables,
+    training,
+    uploads,
+)
 from api.context import OTHER_THREADS, Context
 from api.front import Front
 from api.openapi import document
@@ -20,7 +32,7 @@ from tidemill.ops.dagster_runs import dagster_runs
 from tidemill.ops.runs import RunClient
 from tidemill.settings import Settings
 
-ROUTERS = (overview, ingest, uploads, tables, training, models, predict, monitoring, service)
+ROUTERS = (overview, ingest, rejects, uploads, tables, training, models, predict, monitoring, service)
 MAX_IN_FLIGHT = 64
 
 

@@ -18,7 +18,7 @@ from api.context import Context, Ctx, KnownName, KnownProject
 from api.event_stream import Event, follow
 from api.landing import Arrived, Landing, patterns_of, safe_name, shown_name
 from api.multipart import FormFile
-from api.schema_out import FILE_EVENTS, FILES, ONE_FILE, ok, problems, stream
+from api.schema_out import FILE_EVENTS, FILES, ONE_FILE, ok, stream
 from tidemill.errors import InvalidInput, NotFound, TidemillError
 from tidemill.ops.runs import TAG_ACTOR
 from tidemill.project import Project
@@ -73,10 +73,9 @@ def list_files(project: KnownName, context: Ctx) -> Response:
     from tidemill.data import ledger
     from tidemill.data.progress import progress_of
 
-    progress = progress_of(context.home, project)
-    return answer(
-        {"files": [shown(record, progress) for record in ledger.list_files(context.state, project)]}
-    )
+    progress, found = progress_of(context.home, project), how_written(context, project)
+    records = ledger.list_files(context.state, project)
+    return answer({"files": [shown(record, progress, found.get(record["id"])) for record in records]})
 
 
 @router.get("/{file}", summary="One file", responses=ok(ONE_FILE))
@@ -111,24 +110,6 @@ async def follow_file(
         return Event(document["status"], document, is_last=document["status"] in ("accepted", "refused"))
 
     return await follow(look, context, last_event_id)
-
-
-@router.get(
-    "/{file}/rejects",
-    summary="Rejected rows of a file",
-    response_class=Response,
-    responses={
-        200: {"content": {"text/csv": {"example": "line,column,value,reason\n2,weight,x,not a number\n"}}},
-        **problems(401, 404, 422),
-    },
-)
-def get_rejects(project: KnownName, file: str, context: Ctx) -> Response:
-    """The rows that were not taken, as CSV: line, column, value, reason. Only a head when all were taken."""
-    from tidemill.data.ledger import rejects_file
-
-    found = rejects_file(context.home, project, require_record(context, project, file)["id"])
-    text = found.read_bytes() if found.is_file() else b"line,column,value,reason\n"
-    return Response(text, media_type="text/csv; charset=utf-8")
 
 
 async def land(
@@ -219,11 +200,26 @@ def current(context: Context, project: str, file: str) -> dict[str, Any]:
 
     # In this order: a run that ends in between has written its outcome before its progress goes.
     progress = progress_of(context.home, project)
-    return shown(require_record(context, project, file), progress)
+    record = require_record(context, project, file)
+    found = how_written(context, project) if record["status"] == "accepted" else {}
+    return shown(record, progress, found.get(record["id"]))
 
 
-def shown(record: dict[str, Any], progress: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A record of the ledger as the API shows it; `progress` is that of the file being taken in, if any is."""
+def how_written(context: Context, project: str) -> dict[str, Any]:
+    """File id -> how the file is written (encoding, sheet ...), for the files that the table is made of."""
+    from tidemill.store.tables import TableStore
+
+    newest = TableStore(context.home.tables(project)).current("raw")
+    return {source["id"]: source.get("found") for source in newest.sources} if newest else {}
+
+
+def shown(
+    record: dict[str, Any], progress: dict[str, Any] | None = None, found: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A record of the ledger as the API shows it.
+
+    `progress` is that of the file being taken in, if any is; `found` says how this one is written, where known.
+    """
     document = {key: value for key, value in record.items() if key not in ("project", "origin")}
     version = record["dataset_version"]
     is_under_way = (
@@ -235,5 +231,6 @@ def shown(record: dict[str, Any], progress: dict[str, Any] | None = None) -> dic
         if is_under_way
         else None,
         "dataset": f"raw@{version}" if version is not None else None,
+        "found": found,
         "url": f"/v1/projects/{record['project']}/files/{record['id']}",
     }

@@ -107,6 +107,7 @@ FILE: dict[str, Any] = {
     "rows": 300,
     "accepted": 298,
     "rejected": 2,
+    "found": {"format": "csv", "encoding": "utf-8", "delimiter": ";", "decimal": ","},
     "dataset_version": 1,
     "dataset": "raw@1",
     "problem": None,

@@ -90,19 +90,28 @@ def _rejects(project: Project) -> Any:
     @asset_check(
         asset=[project.name, "raw"],
         name="rejects",
-        description="No file was refused and no row was rejected since the last accepted file.",
+        description="Every refused file and rejected row was made up for since, by its mended rows "
+        "or by a file of the same name.",
     )
-    def rejects(home: HomeResource) -> AssetCheckResult:
+    def rejects(raw: TableVersion, home: HomeResource) -> AssetCheckResult:
         from tidemill.data.ledger import list_files
+        from tidemill.data.repair import outstanding
 
-        files = list_files(home.state(), project.name)
+        files = outstanding(list_files(home.state(), project.name), raw.sources)
         refused = [file["name"] for file in files if file["status"] == "refused"]
-        rows = sum(file["rejected"] or 0 for file in files)
+        partly = {file["name"]: file["rejected"] for file in files if file["status"] == "accepted"}
+        rows = sum(partly.values())
+        said = f"{rows} rows rejected; refused: {', '.join(refused) or 'none'}"
+        remedy = f"`./tidemill data rejects {project.name} FILE --rows` gives the rows to mend and send again"
         return AssetCheckResult(
-            passed=not refused and not rows,
+            passed=not files,
             severity=AssetCheckSeverity.WARN,
-            description=f"{rows} rows rejected in {len(files)} files; refused: {', '.join(refused) or 'none'}",
-            metadata={"rejected_rows": rows, "refused_files": MetadataValue.json(refused)},
+            description=f"{said}; {remedy}" if files else "no rows are missing",
+            metadata={
+                "rejected_rows": rows,
+                "refused_files": MetadataValue.json(refused),
+                "partly_accepted_files": MetadataValue.json(partly),
+            },
         )
 
     return rejects

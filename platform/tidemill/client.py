@@ -159,6 +159,9 @@ class FileRecord(TypedDict):
     rejected: int | None
     dataset_version: int | None
     dataset: str | None  # such as raw@3: the version of the table that the file came in with
+    found: (
+        dict[str, Any] | None
+    )  # how it is written: format, encoding, delimiter, sheet ...; null when not known
     problem: dict[str, Any] | None
     progress: FileProgress | None
     received_at: str
@@ -505,8 +508,12 @@ class Client:
         return cast(FileRecord, self._get(_at(project, "files", file_id)))
 
     def rejects(self, project: str, file_id: str) -> str:
-        """The refused rows of a file as CSV: line, column, value, reason."""
+        """Why rows of a file were refused, as CSV: file, line, column, value, reason."""
         return self._checked("GET", _at(project, "files", file_id, "rejects")).text
+
+    def rejected_rows(self, project: str, file_id: str) -> bytes:
+        """The refused rows of a file as a CSV to be mended and sent again, after `_file`, `_line` and `_reason`."""
+        return self._checked("GET", _at(project, "files", file_id, "rejected-rows")).content
 
     def wait_file(self, project: str, file_id: str, timeout: float = 120.0) -> FileRecord:
         """The file's record once it has been accepted or refused. Raises StillWorking after `timeout` seconds."""

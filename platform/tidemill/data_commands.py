@@ -25,11 +25,12 @@ def add_options(data: argparse.ArgumentParser) -> None:
     """The actions of `tidemill data`, each with its options."""
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Command, summary: str, json: bool = True) -> argparse.ArgumentParser:
         sub = actions.add_parser(name, help=summary, description=summary)
         sub.set_defaults(command=command)
         sub.add_argument("name", metavar="NAME", help="the project")
-        sub.add_argument("--json", action="store_true", help="for programs")
+        if json:
+            sub.add_argument("--json", action="store_true", help="for programs")
         return sub
 
     def add_table(sub: argparse.ArgumentParser) -> None:
@@ -51,6 +52,11 @@ def add_options(data: argparse.ArgumentParser) -> None:
     )
     clear.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     back.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the version (needed)")
+    bad = add("rejects", rejects, "print why rows of a file were rejected, as CSV", json=False)
+    bad.add_argument("file", metavar="FILE", help="the file's id, or its name")
+    bad.add_argument(
+        "--rows", action="store_true", help="print the rows themselves, to be mended and sent again"
+    )
 
 
 def _store(options: argparse.Namespace, home: Home) -> TableStore:
@@ -129,6 +135,24 @@ def prune(options: argparse.Namespace, home: Home) -> int:
     found = prune(home, project.name, keep, dry_run=options.dry_run)
     document = asdict(found) | {"dry_run": options.dry_run}
     return _print(options, document, _pruning_text)
+
+
+def rejects(options: argparse.Namespace, home: Home) -> int:
+    import sys
+
+    from tidemill.data.ledger import find_file
+    from tidemill.data.repair import rejected_rows, rejects_list
+    from tidemill.project import load_project
+    from tidemill.settings import load_settings
+    from tidemill.store.state import open_state
+
+    project = load_project(home, options.name)
+    record = find_file(open_state(home.ensure(), load_settings().database_url), project.name, options.file)
+    listed = rejects_list(home, project.name, record)
+    sys.stdout.flush()
+    for piece in rejected_rows(home, project, record) if options.rows else listed:
+        sys.stdout.buffer.write(piece)
+    return 0
 
 
 def _pruning_text(found: dict[str, Any]) -> str:

@@ -75,6 +75,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "deploy",
         "rollback",
         "follow_file",
+        "rejected_rows",
         "rejects",
         "send_truth",
         "table",

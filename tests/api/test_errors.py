@@ -19,6 +19,7 @@ ROUTES = [
     ("POST", f"{PROJECT}/files"),
     ("GET", f"{PROJECT}/files/0"),
     ("GET", f"{PROJECT}/files/0/rejects"),
+    ("GET", f"{PROJECT}/files/0/rejected-rows"),
     ("GET", f"{PROJECT}/tables"),
     ("GET", f"{PROJECT}/tables/raw"),
     ("GET", f"{PROJECT}/tables/raw/profile"),

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from tidemill.client import ApiError, Client
 from tidemill.data import ledger
+from tidemill.data.ingest import ingest_pending
 from tidemill.home import Home
 
 FILES = "/v1/projects/pets/files"
@@ -157,11 +158,11 @@ def test_an_empty_file(http: httpx.Client) -> None:
 
 def test_rejects_as_csv(app: FastAPI, client: Client, home: Home) -> None:
     record = client.upload("pets", CSV, "a.csv")
-    assert client.rejects("pets", record["id"]) == "line,column,value,reason\n"
+    assert client.rejects("pets", record["id"]) == "file,line,column,value,reason\r\n"
     file = ledger.rejects_file(home, "pets", record["id"])
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("line,column,value,reason\n2,weight,x,not a number\n")
-    assert "not a number" in client.rejects("pets", record["id"])
+    assert client.rejects("pets", record["id"]).splitlines()[1] == "a.csv,2,weight,x,not a number"
     with pytest.raises(ApiError, match="There is no such file"):
         client.rejects("pets", "..x")
     assert app is not None
@@ -173,3 +174,23 @@ def test_waiting_for_a_file(app: FastAPI, client: Client) -> None:
         client.wait_file("pets", record["id"], timeout=0.2)
     ledger.finish(app.state.context.state, "pets", record["id"], "refused", problem={"title": "No header"})
     assert client.wait_file("pets", record["id"], timeout=1)["problem"] == {"title": "No header"}
+
+
+def test_rejected_rows_come_back_as_a_file(
+    app: FastAPI, client: Client, http: httpx.Client, home: Home
+) -> None:
+    context = app.state.context
+    bad = b"pet_id,kind,weight,age,chipped,born,sick\np1,cat,4,1,,,no\np2,cat,heavy,1,,,no\n"
+    record = client.upload("pets", bad, "my pets.csv")
+    with pytest.raises(ApiError, match="one by one") as caught:
+        client.rejected_rows("pets", record["id"])
+    assert caught.value.status == 409
+    lenient = {"rejects": context.project("pets").rejects.model_copy(update={"max_share": 0.5})}
+    ingest_pending(home, context.state, context.project("pets").model_copy(update=lenient))
+    answer = http.get(f"{record['url']}/rejected-rows")
+    assert answer.headers["content-disposition"] == 'attachment; filename="my_pets-rejected-rows.csv"'
+    rows = client.rejected_rows("pets", record["id"]).decode("utf-8-sig").splitlines()
+    assert rows[1] == f"{record['id']}-my_pets.csv,3,weight: not a number,p2,cat,heavy,1,,,no"
+    found = {"format": "csv", "encoding": "utf-8", "delimiter": ",", "decimal": "."}
+    assert client.file("pets", record["id"])["found"] == found
+    assert [each["found"] for each in client.files("pets")] == [found]

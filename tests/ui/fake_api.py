@@ -140,7 +140,9 @@ class FakeApi:
         if not rest:
             return 200, {"files": self.files}
         if rest[-1] == "rejects":
-            return 200, "line,column,value,reason\n4,visits,many,not a whole number\n"
+            return 200, "file,line,column,value,reason\nhospital_a.csv,4,visits,many,not a whole number\n"
+        if rest[-1] == "rejected-rows":
+            return 200, "_file,_line,_reason,visits\nf1-hospital_a.csv,4,visits: not a whole number,many\n"
         return 200, next(record for record in self.files if record["id"] == rest[0])
 
     def _get_tables(self, rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
@@ -378,6 +380,7 @@ def file_record(file_id: str, name: str, **members: Any) -> dict[str, Any]:
         "rejected": 0,
         "dataset_version": 2,
         "dataset": "raw@2",
+        "found": {"format": "csv", "encoding": "utf-8", "delimiter": "\t"},
         "problem": None,
         "progress": None,
         "received_at": AT.format(1),
@@ -402,7 +405,7 @@ def refused_file() -> dict[str, Any]:
             "renamed": [{"expected": "worst_area", "found": "worst area"}],
         },
     }
-    empty = {"rows": None, "accepted": None, "rejected": None, "dataset_version": None}
+    empty = {"found": None, "rows": None, "accepted": None, "rejected": None, "dataset_version": None}
     return file_record("f2", "hospital_c.csv", status="refused", problem=problem, **empty)
 
 

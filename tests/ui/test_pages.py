@@ -251,6 +251,20 @@ def test_file_history_shows_states_and_reasons(open_page: OpenPage, text_of: Tex
     assert "Add the column" in said
 
 
+def test_a_partly_refused_file_says_how_it_was_read_and_how_to_mend_it(
+    open_page: OpenPage, text_of: TextOf
+) -> None:
+    app = open_page("data")
+
+    app.segmented_control[0].set_value("Files").run()
+    app.selectbox[0].set_value("f1").run()
+
+    assert not app.exception
+    said = text_of(app)
+    assert "Read as format csv, encoding utf-8, delimiter tab" in said
+    assert "first three columns may stay" in said
+
+
 # Training
 
 

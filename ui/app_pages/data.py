@@ -145,6 +145,8 @@ def outcome(project: str, record: FileRecord) -> None:
             f"{words.counted(record['rows'] or 0, 'row')}"
             + (f", now in version {version} of the raw table." if version is not None else ".")
         )
+    if record["found"]:
+        st.caption(how_written(record["found"]))
     if record["rejected"]:
         rejects(project, record)
 
@@ -170,15 +172,34 @@ def difference(found: Any) -> dict[str, Any]:
 def rejects(project: str, record: FileRecord) -> None:
     count = record["rejected"] or 0
     st.markdown(f":orange[:material/rule:] {words.counted(count, 'row was', 'rows were')} refused.")
-    st.download_button(
-        "Download the refused rows and the reasons",
-        data=lambda: api().rejects(project, record["id"]).encode(),
-        file_name=f"{record['name']}.rejects.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        key=f"rejects_{record['id']}",
-        on_click="ignore",
-    )
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download the rows to mend them",
+            data=lambda: api().rejected_rows(project, record["id"]),
+            file_name=f"{record['name'].rpartition('.')[0] or record['name']}-rejected-rows.csv",
+            mime="text/csv",
+            icon=":material/build:",
+            key=f"rejected_rows_{record['id']}",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Download the reasons",
+            data=lambda: api().rejects(project, record["id"]).encode(),
+            file_name=f"{record['name']}.rejects.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            key=f"rejects_{record['id']}",
+            on_click="ignore",
+        )
+    whole = "all its rows" if record["status"] == "refused" else "them"
+    st.caption(f"Mend {whole} in a spreadsheet and send the file above; its first three columns may stay.")
+
+
+def how_written(found: dict[str, Any]) -> str:
+    """How a file is written, and where that is fixed when it was found wrongly."""
+    shown = {name: "tab" if value == "\t" else str(value) for name, value in found.items()}
+    told = ", ".join(f"{words.plain(name).lower()} {words.literal(value)}" for name, value in shown.items())
+    return f"Read as {told}. If that is wrong, `reading` in project.yaml fixes it."
 
 
 def all_tables(project: str, tables: list[TableInfo]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from tidemill.errors import NotFound
 from tidemill.home import Home
 from tidemill.project import Project, load_project
 from tidemill.store.state import State, files, now
@@ -107,6 +108,20 @@ def file_record(state: State, project: str, file_id: str) -> dict[str, Any] | No
     """The record of one file by its id (the first 16 hex digits of its SHA-256), or None."""
     found = state.rows(sa.select(files).where(*_key(project, file_id)))
     return found[0] if found else None
+
+
+def find_file(state: State, project: str, wanted: str) -> dict[str, Any]:
+    """The record of a file by its id, or the newest of that name. Raises NotFound."""
+    found = file_record(state, project, wanted)
+    if found is None:
+        found = next((each for each in list_files(state, project) if each["name"] == wanted), None)
+    if found is None:
+        raise NotFound(
+            "There is no such file",
+            detail=f"project {project} never received a file {wanted[:80]!r}",
+            remedy="`GET /v1/projects/NAME/files` and the dashboard's data page list the files there are.",
+        )
+    return found
 
 
 def list_files(state: State, project: str) -> list[dict[str, Any]]:
