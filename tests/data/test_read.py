@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tidemill.data import delimited
 from tidemill.data.read import open_source
+from tidemill.data.sheet_values import text_of
 from tidemill.data.source import Row
-from tidemill.data.workbook import text_of
 from tidemill.errors import InvalidInput
 from tidemill.project import Reading
 

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tidemill.data.sheet_values import text_of
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
-from tidemill.data.workbook import text_of
 from tidemill.errors import InvalidInput
 
 # Cells in memory at once, as Python objects: rows are fewer when columns are many.

@@ -17,6 +17,7 @@ from pathlib import Path
 from tidemill.data.header import settled
 from tidemill.data.packed import PACKED, unpack
 from tidemill.data.source import Place, SourceFile, empty_file
+from tidemill.data.staging import InPieces
 from tidemill.errors import InvalidInput
 from tidemill.project import Reading
 
@@ -77,7 +78,8 @@ def _open_packed(place: Place, reading: Reading, scratch: Path | None) -> Source
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    rows = (row for row in source.rows)
+    # A generator of rows can be watched, some iterators cannot.
+    rows = source.rows if isinstance(source.rows, InPieces) else (row for row in source.rows)
     weakref.finalize(rows, shutil.rmtree, folder, ignore_errors=True)
     return replace(source, rows=rows)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from heapq import merge
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,9 +34,34 @@ class Chunk:
     def rows(self) -> int:
         return int(self.cells.num_rows) + len(self.faults)
 
+    def in_order(self) -> Iterator[Row]:
+        """The rows by their line, each with its cells or its fault."""
+        columns = [column.to_pylist() for column in self.cells.columns]
+        good = (Row(line, list(cells)) for line, *cells in zip(*columns, strict=True))
+        return merge(good, sorted(self.faults, key=_line), key=_line)
+
+
+def _line(row: Row) -> int:
+    return row.line
+
+
+class InPieces(Iterator[Row]):
+    """The rows of a source that need not make a Python object of each cell. `pieces` and the rows are one stream:
+    take either."""
+
+    def __init__(self, pieces: Iterator[Chunk]) -> None:
+        self.pieces = pieces
+        self._rows = (row for piece in pieces for row in piece.in_order())
+
+    def __next__(self) -> Row:
+        return next(self._rows)
+
 
 def chunks(source: SourceFile) -> Iterator[Chunk]:
     """The rows of a source in pieces small enough to hold."""
+    if isinstance(source.rows, InPieces):
+        yield from source.rows.pieces
+        return
     width = len(source.columns)
     good: list[Row] = []
     faults: list[Row] = []

@@ -10,13 +10,14 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
-from typing import Any
 from xml.etree import ElementTree
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
 
 from tidemill.data.packed import PIECE, counted, open_member
+from tidemill.data.sheet import Archive, Sheet, SheetReader, TooWide
+from tidemill.data.sheet_cells import Unusual
+from tidemill.data.sheet_values import text_of
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.errors import InvalidInput, TooLarge
 from tidemill.project import Reading
@@ -26,8 +27,8 @@ MAX_UNPACKED = 2_000_000_000
 # It takes 32 bytes for each cell of the rectangle between the first cell and the last, empty or not: two cells in
 # opposite corners of a sheet would be half a terabyte, and end the process.
 MAX_CELLS = 30_000_000
-# Beyond this a double no longer holds every integer.
-EXACT_INTEGERS = 2**53
+FAST = frozenset({".xlsx", ".xlsm"})
+BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, OSError)
 CELL = re.compile(rb"<(?:\w+:)?c\s([^<>]*)>")
 REFERENCE = re.compile(rb'\br="([A-Z]+)(\d+)"')
 # As programs write them; a fixed beginning makes the search several times as fast as for all that XML allows.
@@ -40,10 +41,53 @@ CELL_WITHOUT_REFERENCE = re.compile(rb"<c[\s/>]")
 
 def open_workbook(place: Place, reading: Reading) -> SourceFile:
     """Open the sheet of a workbook that `reading` names, or its first sheet that holds anything."""
-    _check_size(place)
+    rows: Iterator[Row]
+    if (fast := _read_fast(place, reading)) is not None:
+        name, merged = fast.name, fast.merged
+        header, rows = fast.split(reading.header_row)
+    else:
+        _check_size(place)
+        sheet = _read_any(place, reading)
+        name, merged = sheet.name, len(sheet.merged_cell_ranges or ())
+        rows = _rows(sheet, _error_cells(place, name))
+        header = next((row for row in rows if row.line >= reading.header_row), None)
+    if header is None:
+        raise empty_file(place.name)
+    if header.fault is not None:
+        raise InvalidInput(
+            "The header cannot be read",
+            detail=f"{place.name}, row {header.line}: {header.fault.reason}",
+            remedy="Mend the first row of the sheet; it names the columns.",
+        )
+    return SourceFile(
+        place.name,
+        [(cell or "").strip() for cell in header.cells],
+        "excel",
+        rows,
+        sheet=name,
+        header_row=header.line,
+        head=header.cells,
+        merged=merged,
+    )
+
+
+def _read_fast(place: Place, reading: Reading) -> Sheet | None:
+    """The sheet, if the workbook is in the form that most programs write."""
+    if place.path.suffix.lower() not in FAST or not zipfile.is_zipfile(place.path):
+        return None
     try:
-        book = CalamineWorkbook.from_path(str(place.path))
-        chosen = _choose(book, place, reading.sheet)
+        with zipfile.ZipFile(place.path) as archive:
+            return SheetReader(Archive(place, archive, MAX_UNPACKED), MAX_CELLS).read(reading.sheet)
+    except TooWide as error:
+        raise _too_many_cells(place, error.rows, error.columns) from error
+    except (Unusual, CalamineError, ElementTree.ParseError, *BROKEN):
+        # The general reader takes what it can of these, and says what is wrong with the others.
+        return None
+
+
+def _read_any(place: Place, reading: Reading) -> CalamineSheet:
+    try:
+        return _choose(CalamineWorkbook.from_path(str(place.path)), place, reading.sheet)
     except PasswordError as error:
         raise InvalidInput(
             "The workbook is locked with a password",
@@ -56,27 +100,6 @@ def open_workbook(place: Place, reading: Reading) -> SourceFile:
             detail=f"{place.name}: {error}",
             remedy="Open it in a spreadsheet program, save it as .xlsx or CSV, and send that.",
         ) from error
-    rows = _rows(chosen, _error_cells(place, chosen.name))
-    header = next((row for row in rows if row.line >= reading.header_row), None)
-    if header is None:
-        raise empty_file(place.name)
-    if header.fault is not None:
-        raise InvalidInput(
-            "The header cannot be read",
-            detail=f"{place.name}, row {header.line}: {header.fault.reason}",
-            remedy="Mend the first row of the sheet; it names the columns.",
-        )
-    columns = [(cell or "").strip() for cell in header.cells]
-    return SourceFile(
-        place.name,
-        columns,
-        "excel",
-        rows,
-        sheet=chosen.name,
-        header_row=header.line,
-        head=header.cells,
-        merged=len(chosen.merged_cell_ranges or ()),
-    )
 
 
 def _check_size(place: Place) -> None:
@@ -93,8 +116,8 @@ def _check_size(place: Place) -> None:
                         size += len(piece)
                         extent.see(piece)
                         if extent.cells > MAX_CELLS:
-                            raise _too_many_cells(place, extent)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+                            raise _too_many_cells(place, extent.rows, extent.columns)
+    except BROKEN as error:
         raise InvalidInput(
             "The workbook cannot be read",
             detail=f"{place.name}: {error}",
@@ -129,10 +152,10 @@ class _Extent:
             self.columns = max(self.columns, len(CELL_WITHOUT_REFERENCE.findall(longest)))
 
 
-def _too_many_cells(place: Place, extent: _Extent) -> TooLarge:
+def _too_many_cells(place: Place, rows: int, columns: int) -> TooLarge:
     return TooLarge(
         "The workbook is too large",
-        detail=f"{place.name} has a sheet of {extent.rows} rows and {extent.columns} columns, at most "
+        detail=f"{place.name} has a sheet of {rows} rows and {columns} columns, at most "
         f"{MAX_CELLS} cells are read",
         remedy="Delete stray cells far from the table, or save the sheet as CSV, which has no such limit.",
     )
@@ -148,6 +171,7 @@ def _choose(book: CalamineWorkbook, place: Place, sheet: str | None) -> Calamine
     if sheet is not None:
         return book.get_sheet_by_name(sheet)
     for name in book.sheet_names:
+        # The reader counts the rows above the last one, so a sheet of a title alone is passed over.
         found = book.get_sheet_by_name(name)
         if found.total_height:
             return found
@@ -167,29 +191,6 @@ def _rows(sheet: CalamineSheet, errors: dict[tuple[int, int], str]) -> Iterator[
             yield Row(number, [], Fault("", "", "the row holds a NUL byte"))
         elif any(cell is not None for cell in cells):
             yield Row(number, cells)
-
-
-def text_of(value: Any) -> str | None:
-    """A cell as text: what a person would have typed into a CSV, with dates in ISO 8601."""
-    match value:
-        case None | "":
-            return None
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer() and abs(value) < EXACT_INTEGERS:
-            return str(int(value))
-        case datetime() if value.time() == time():
-            return value.date().isoformat()
-        case datetime():
-            return value.isoformat(sep=" ")
-        case date() | time():
-            return value.isoformat()
-        case timedelta():
-            return str(value)
-        case _:
-            return repr(value)
 
 
 def _error_cells(place: Place, sheet: str) -> dict[tuple[int, int], str]:
