@@ -17,6 +17,7 @@ from api import (
     overview,
     predict,
     problems,
+    records,
     rejects,
     service,
     tables,
@@ -32,7 +33,19 @@ from tidemill.ops.dagster_runs import dagster_runs
 from tidemill.ops.runs import RunClient
 from tidemill.settings import Settings
 
-ROUTERS = (overview, ingest, rejects, uploads, tables, training, models, predict, monitoring, service)
+ROUTERS = (
+    overview,
+    ingest,
+    rejects,
+    uploads,
+    records,
+    tables,
+    training,
+    models,
+    predict,
+    monitoring,
+    service,
+)
 MAX_IN_FLIGHT = 64
 
 

@@ -1,14 +1,9 @@
-"""Reading request bodies: how much, how long, and which JSON.
-
-Python's JSON reader takes NaN, 1e999, a key that comes twice, half of a surrogate pair and UTF-16. None of them
-is in RFC 8259's interoperable JSON, and each has turned into a wrong number or a 500 somewhere: all are refused.
-"""
+"""Reading request bodies: how much, how long, and as which document. Which JSON is `tidemill/strict_json.py`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -16,6 +11,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from tidemill.errors import InvalidInput, TidemillError, TooLarge
+from tidemill.strict_json import loads
 
 BODY_SECONDS = 30.0
 PIECE_SECONDS = 30.0
@@ -48,17 +44,17 @@ async def pieces(request: Request, limit: int, what: str) -> AsyncIterator[bytes
         yield piece
 
 
-async def read_json(request: Request, limit: int) -> Any:
-    """The body as JSON. Raises InvalidInput, TooLarge or TooSlow."""
+async def read_json(request: Request, limit: int, *, exact_numbers: bool = False) -> Any:
+    """The body as JSON, numbers as their text when `exact_numbers`. Raises InvalidInput, TooLarge or TooSlow."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             parts = [piece async for piece in pieces(request, limit, "The body")]
     except TimeoutError:
         raise _too_slow() from None
-    return parse_json(b"".join(parts))
+    return parse_json(b"".join(parts), exact_numbers=exact_numbers)
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, *, exact_numbers: bool = False) -> Any:
     """Strict JSON in UTF-8. Raises InvalidInput saying what is wrong and where."""
     if not data.strip():
         raise _not_json("the body is empty")
@@ -67,17 +63,12 @@ def parse_json(data: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise _not_json(f"it is not UTF-8 (byte {error.start}); is it UTF-16, or compressed?") from None
     try:
-        document = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)
+        return loads(text, exact_numbers=exact_numbers)
     except json.JSONDecodeError as error:
         raise _not_json(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise _not_json("it is nested too deeply") from None
     except ValueError as error:
         # Python refuses to read integers of thousands of digits.
         raise _not_json(str(error) if "digits" not in str(error) else "a number is too long") from None
-    if "\\u" in text and _has_surrogate(document):
-        raise _not_json("a text holds half of a surrogate pair, which is no character")
-    return document
 
 
 def body_of(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
@@ -118,34 +109,6 @@ def validated(model: type[Model], document: Any) -> Model:
 
 def _message(fault: Any) -> str:
     return "there is no such field" if fault["type"] == "extra_forbidden" else str(fault["msg"])
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {ascii(double)[:60]} is there twice")
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number; send null when it is not known")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {text[:30]} is too large")
-    return number
-
-
-def _has_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, dict):
-        return any(_has_surrogate(name) or _has_surrogate(one) for name, one in value.items())
-    return isinstance(value, list) and any(_has_surrogate(one) for one in value)
 
 
 def _not_json(detail: str) -> InvalidInput:

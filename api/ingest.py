@@ -61,10 +61,7 @@ async def send_file(
     The same bytes again give the stored record (200).
     """
     record, fresh = await land(request, project, context, name)
-    task = BackgroundTask(start_ingest, context, project.name, actor) if fresh else None
-    response = answer(shown(record), 202 if fresh else 200)
-    response.background = task
-    return response
+    return landed(record, fresh, project, context, actor)
 
 
 @router.get("", summary="Files and what became of them", responses=ok(FILES))
@@ -160,6 +157,13 @@ def receive(arrived: Arrived, given: str, project: Project, context: Context) ->
     if receipt.wanted:
         arrived.place(name, patterns_of(project))
     return receipt.record, receipt.wanted
+
+
+def landed(record: dict[str, Any], fresh: bool, project: Project, context: Context, actor: str) -> Response:
+    """The answer to what has landed; what is `fresh` is taken in after it."""
+    response = answer(shown(record), 202 if fresh else 200)
+    response.background = BackgroundTask(start_ingest, context, project.name, actor) if fresh else None
+    return response
 
 
 async def gathered(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -499,6 +499,15 @@ class Client:
             "POST", _at(project, "files"), params={"name": name}, content=body, headers=headers
         )
         return cast(FileRecord, answer)
+
+    def send_records(self, project: str, records: Iterable[Record]) -> FileRecord:
+        """Send rows; they become a file, whose record is the answer. The same rows again give the stored record.
+
+        They are sent as they come from `records`, one JSON object a line, never all in memory.
+        """
+        lines = (json.dumps(_plain(record), allow_nan=False).encode() + b"\n" for record in records)
+        headers = {"Content-Type": "application/x-ndjson"}
+        return cast(FileRecord, self._json("POST", _at(project, "records"), content=lines, headers=headers))
 
     def files(self, project: str) -> list[FileRecord]:
         """The files sent or dropped, newest first."""

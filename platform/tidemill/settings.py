@@ -47,6 +47,9 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest JSON body the API takes, in bytes.")
     max_records: int = Field(10_000, ge=1, description="Most records in one prediction request.")
+    max_sent_rows: int = Field(
+        1_000_000, ge=1, description="Most rows of data in one request to .../records."
+    )
     segment_bytes: int = Field(
         67_108_864, ge=4096, description="Size at which a log segment is closed, in bytes."
     )

@@ -76,6 +76,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "rollback",
         "follow_file",
         "rejected_rows",
+        "send_records",
         "rejects",
         "send_truth",
         "table",

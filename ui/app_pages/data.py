@@ -10,7 +10,7 @@ from tidemill.client import ColumnProfile, FileRecord, TableInfo
 from ui.client import api
 from ui.components import page, words
 
-FORMATS = ["csv", "tsv", "txt", "xlsx", "xls", "ods"]
+FORMATS = ["csv", "tsv", "txt", "xlsx", "xls", "ods", "parquet", "ndjson", "jsonl"]
 PREVIEW_ROWS = 50
 LOOK_EVERY = 1.0  # seconds
 MOST_UNDER_WAY = 5
@@ -61,7 +61,7 @@ def main() -> None:
 def upload(project: str) -> None:
     with st.form("upload", clear_on_submit=True):
         file = st.file_uploader(
-            "CSV or Excel file",
+            "CSV, Excel, Parquet or JSON lines",
             type=FORMATS,
             help=f"Up to 200 MB. Copy larger files into the folder inbox/{project} of the home.",
         )

@@ -32,6 +32,8 @@ def settled(source: SourceFile, reading: Reading) -> SourceFile:
     """
     if {"_line", "_reason"} <= set(source.columns):
         return _repaired(source)
+    if source.format == "ndjson":
+        return source  # each value comes with its column's name
     if not reading.header and source.format != "parquet":
         source = _headless(source)
     return source if reading.names is None else _named(source, reading.names)

@@ -1,9 +1,9 @@
 """Opening a source file: CSV, a workbook or Parquet becomes one stream of (line, cells as text).
 
 Here belong the choice of reader by suffix and the checks of the header. How a CSV is taken apart is
-`data/delimited.py`, a workbook `data/workbook.py`, Parquet `data/columnar.py`, an archive around one of them
-`data/packed.py`; what all give is `data/source.py`, what a cell means `data/casting.py`. Every row of a file
-appears in the stream once: as cells, or as a fault with its reason.
+`data/delimited.py`, a workbook `data/workbook.py`, Parquet `data/columnar.py`, JSON lines `data/json_rows.py`, an
+archive around one of them `data/packed.py`; what all give is `data/source.py`, what a cell means
+`data/casting.py`. Every row of a file appears in the stream once: as cells, or as a fault with its reason.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tidemill.project import Reading
 DELIMITED = frozenset({".csv", ".tsv", ".txt", ".tab"})
 WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"})
 COLUMNAR = frozenset({".parquet"})
+JSON_ROWS = frozenset({".ndjson", ".jsonl"})
 MAX_COLUMNS = 5_000
 MAX_NAME = 200
 AS_FOUND = Reading()
@@ -36,7 +37,7 @@ def open_source(
     name: str | None = None,
     scratch: Path | None = None,
 ) -> SourceFile:
-    """Open a CSV (`.csv .tsv .txt .tab`), a workbook (`.xlsx .xlsm .xls .xlsb .ods`) or a Parquet file.
+    """Open a CSV (`.csv .tsv .txt .tab`), a workbook (`.xlsx .xlsm .xls .xlsb .ods`), Parquet or JSON lines.
 
     Any of them may be packed as `.gz` or alone in a `.zip`; it is then unpacked under `scratch`, by default the
     system's folder for temporary files, and removed with the stream of its rows. What `reading` leaves open is
@@ -98,11 +99,15 @@ def _open(place: Place, reading: Reading) -> SourceFile:
         from tidemill.data.columnar import open_columnar
 
         return open_columnar(place)
+    if suffix in JSON_ROWS:
+        from tidemill.data.json_rows import open_json_rows
+
+        return open_json_rows(place)
     raise InvalidInput(
         "Tidemill cannot read that kind of file",
         detail=f"{place.name} has {f'the suffix {suffix}' if suffix else 'no suffix'}",
-        remedy=f"Send one of {', '.join(sorted(DELIMITED | COLUMNAR))} or {', '.join(sorted(WORKBOOKS))}, "
-        f"as it is or packed as {' or '.join(sorted(PACKED))}.",
+        remedy=f"Send one of {', '.join(sorted(DELIMITED | COLUMNAR | JSON_ROWS))} or "
+        f"{', '.join(sorted(WORKBOOKS))}, as it is or packed as {' or '.join(sorted(PACKED))}.",
     )
 
 
