@@ -199,7 +199,7 @@ def _verdicts(usable: pd.DataFrame, column: pd.DataFrame, project: Project) -> d
 
 
 def _entry(row: str, given: pd.DataFrame, verdict: Verdict, how: str, raw_version: int) -> dict[str, Any]:
-    origins = given["origin"].unique()
+    origins, seconds = given["origin"].unique(), given["lead_seconds"].dropna()
     return {
         "_row": row,
         "label": verdict.label,
@@ -209,7 +209,7 @@ def _entry(row: str, given: pd.DataFrame, verdict: Verdict, how: str, raw_versio
         "confidence": verdict.confidence,
         "answers": verdict.answers,
         "origin": origins[0] if len(origins) == 1 else "mixed",
-        "lead_seconds": given["lead_seconds"].median(),
+        "lead_seconds": seconds.median() if len(seconds) else np.nan,
         "consolidation": how,
         "spread": verdict.spread,
     }
