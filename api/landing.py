@@ -148,7 +148,7 @@ def shown_name(given: str) -> str:
 
 
 def patterns_of(project: Project) -> list[str]:
-    return [source.pattern for source in project.sources]
+    return project.inbox_patterns
 
 
 def matches(name: str, patterns: list[str]) -> bool:

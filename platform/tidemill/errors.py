@@ -10,6 +10,7 @@
     ├── Conflict            409   the object changed, or the state does not allow it
     ├── TooLarge            413   over a limit on size
     ├── NotReady            503   a part is missing or still starting; trying again later can help
+    │   └── SourceAway            a share, server or store that does not answer, or broke off
     ├── StorageFull         507   the disk took no more
     └── Corrupt             500   what lies on disk is not what was written
 
@@ -121,6 +122,10 @@ class NotReady(TidemillError):
     status = 503
     slug = "not-ready"
     retryable = True
+
+
+class SourceAway(NotReady):
+    slug = "source-away"
 
 
 class StorageFull(TidemillError):

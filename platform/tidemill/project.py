@@ -11,13 +11,15 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tidemill.errors import ProjectFileError
 from tidemill.home import PROJECT_NAME, Home
 from tidemill.project_file import problems_of, read_document, read_text, shown_name
+from tidemill.project_part import Part
+from tidemill.project_sources import InboxSource, Source, Watched, inbox_patterns, landed_patterns
 
 Task = Literal["binary", "multiclass", "regression", "text_classification"]
 ColumnType = Literal["integer", "float", "boolean", "string", "category", "text", "date", "datetime"]
@@ -35,19 +37,6 @@ CLASSIFICATION_METRICS = ("roc_auc", "accuracy", "balanced_accuracy", "f1", "log
 REGRESSION_METRICS = ("mae", "rmse", "r2")
 # roc_auc and friends are better when larger; these are better when smaller.
 SMALLER_IS_BETTER = frozenset({"log_loss", "mae", "rmse"})
-
-
-class Part(BaseModel):
-    """A part of the file: unknown fields are faults, values do not change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InboxSource(Part):
-    """Files dropped into `inbox/<project>/` of the home, or sent to the API."""
-
-    kind: Literal["inbox"] = "inbox"
-    pattern: str = Field("*", description="Shell pattern of the file names that are taken.")
 
 
 Thousands = Literal[",", ".", " ", "'"]
@@ -275,7 +264,7 @@ class Project(Part):
     title: str = Field("", max_length=120)
     description: str = ""
     task: Task
-    sources: list[InboxSource] = Field(default_factory=lambda: [InboxSource()], min_length=1)
+    sources: list[Source] = Field(default=[InboxSource()], min_length=1)
     reading: Reading = Reading()
     columns: dict[str, Column] = Field(min_length=2)
     rules: list[Rule] = Field(default_factory=list, description="Rules over several columns of one row.")
@@ -305,6 +294,21 @@ class Project(Part):
     def feature_columns(self) -> dict[str, Column]:
         """The columns a model may use, in the file's order."""
         return {name: column for name, column in self.columns.items() if column.role == "feature"}
+
+    @property
+    def inbox_patterns(self) -> list[str]:
+        """Shell patterns of the names that people and programs may put into the inbox."""
+        return inbox_patterns(self.sources)
+
+    @property
+    def landed_patterns(self) -> list[str]:
+        """Shell patterns of every name that the inbox takes, whoever put it there."""
+        return landed_patterns(self.sources)
+
+    @property
+    def watched(self) -> list[Watched]:
+        """The sources that are looked at: all but the inbox."""
+        return [source for source in self.sources if not isinstance(source, InboxSource)]
 
     @property
     def how_to_read(self) -> Reading:

@@ -18,6 +18,7 @@ from tidemill.project import (
     Role,
 )
 from tidemill.project_file import Fault, FieldPath
+from tidemill.project_sources import source_faults
 
 _SINGLE_ROLES: tuple[tuple[Role, str], ...] = (("target", "exactly one column"), ("id", "at most one column"))
 
@@ -25,6 +26,7 @@ _SINGLE_ROLES: tuple[tuple[Role, str], ...] = (("target", "exactly one column"),
 def contradictions(project: Project) -> list[Fault]:
     """Every fault between fields; none in a project that was loaded."""
     return [
+        *source_faults(project.sources),
         *_column_faults(project),
         *_spelling_faults(project),
         *_reading_faults(project),

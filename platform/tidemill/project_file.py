@@ -95,6 +95,8 @@ def problems_of(error: ValidationError, document: Document, model: type[BaseMode
     problems = []
     for fault in error.errors(include_url=False):
         path: FieldPath = tuple(fault["loc"])
+        if path[:1] == ("sources",):
+            path = (*path[:2], *path[3:])  # the kind, which chose the model, is no field of the file
         message = fault["msg"]
         if fault["type"] == "extra_forbidden":
             message = "there is no such field" + _nearest(path, model)

@@ -33,6 +33,12 @@ class Settings(BaseModel):
         None, description="SQLAlchemy URL of the control database; SQLite in the home when unset."
     )
     max_upload_bytes: int = Field(1_073_741_824, ge=1024, description="Largest file the API takes, in bytes.")
+    max_fetch_bytes: int = Field(
+        10_737_418_240, ge=1024, description="Largest file that is taken from a source, in bytes."
+    )
+    source_timeout: int = Field(
+        10, ge=1, le=300, description="Seconds that a source may leave a question unanswered."
+    )
     max_unpacked_bytes: int = Field(
         21_474_836_480, ge=1024, description="Most bytes that a gzip or zip may unpack to."
     )

@@ -31,6 +31,7 @@ from tidemill.data import ledger, versions
 from tidemill.data.accept import Acceptor, Tally, check_columns, check_share, raw_schema
 from tidemill.data.progress import Phase, Step
 from tidemill.data.read import open_source
+from tidemill.data.sources.seen import origin_of
 from tidemill.data.staging import workbench
 from tidemill.data.upsert import Upsert, upsert
 from tidemill.errors import ContractViolation, Corrupt, InvalidInput, TidemillError, TooLarge
@@ -241,6 +242,7 @@ class _Run:
             "name": original.name,
             "sha256": original.sha256,
             "bytes": original.size,
+            "origin": origin_of(self.state, self.project.name, original.sha256),
             "stored": original.path.name,
             "version": max(self.tables.versions(TABLE), default=0) + 1,
             "mode": mode,

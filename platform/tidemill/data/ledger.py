@@ -22,7 +22,7 @@ from tidemill.home import Home
 from tidemill.project import Project, load_project
 from tidemill.store.state import State, files, now
 
-Origin = Literal["api", "inbox"]
+Origin = Literal["api", "inbox", "share", "sftp", "s3", "sql"]
 Final = Literal["accepted", "refused"]
 
 ID_LENGTH = 16
@@ -142,7 +142,7 @@ def pending_files(home: Home, project: Project | str) -> list[Path]:
     machine), and names outside the project's pattern are left out.
     """
     described = load_project(home, project) if isinstance(project, str) else project
-    patterns = [source.pattern for source in described.sources]
+    patterns = described.landed_patterns
     inbox = home.inbox(described.name)
     waiting = []
     for path in inbox.iterdir() if inbox.is_dir() else ():

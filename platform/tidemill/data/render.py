@@ -13,6 +13,7 @@ import yaml
 
 from tidemill.errors import Corrupt
 from tidemill.project import Column, Project
+from tidemill.project_sources import AnySource, InboxSource
 
 SECTIONS = {
     "rejects": "How many rows of a file may break the contract before the whole file is refused.",
@@ -56,10 +57,17 @@ def render_yaml(
 
 def _sources(project: Project) -> list[str]:
     lines = [
-        "# Where data comes from: files dropped into inbox/<name>/ of the home, or sent to the API.",
+        "# Where data comes from: files dropped into inbox/<name>/ of the home or sent to the API; besides,",
+        "# sources of the kinds share, sftp, s3 and sql are looked at in turns.",
         "sources:",
     ]
-    return lines + [f"  - {_flow(source.model_dump())}" for source in project.sources]
+    return lines + [f"  - {_flow(_source(source))}" for source in project.sources]
+
+
+def _source(source: AnySource) -> dict[str, Any]:
+    if isinstance(source, InboxSource):
+        return source.model_dump()
+    return {"kind": source.kind, "name": source.name} | source.model_dump(exclude_defaults=True)
 
 
 def _reading(project: Project) -> list[str]:

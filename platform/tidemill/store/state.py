@@ -31,7 +31,7 @@ files = sa.Table(
     sa.Column("name", sa.String, nullable=False),
     sa.Column("sha256", sa.String, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
-    sa.Column("origin", sa.String, nullable=False),  # api | inbox
+    sa.Column("origin", sa.String, nullable=False),  # api | inbox | share | sftp | s3 | sql
     sa.Column("status", sa.String, nullable=False),  # received | accepted | refused
     sa.Column("received_at", sa.String, nullable=False),
     sa.Column("finished_at", sa.String),
@@ -40,6 +40,33 @@ files = sa.Table(
     sa.Column("accepted", sa.Integer),
     sa.Column("rejected", sa.Integer),
     sa.Column("problem", sa.JSON),
+)
+
+remote_objects = sa.Table(
+    "remote_objects",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),  # what the source calls it
+    sa.Column("signature", sa.String, primary_key=True),  # size, time and etag, as they were seen
+    sa.Column("first_seen", sa.Float, nullable=False),  # seconds since 1970, by our clock
+    sa.Column("sha256", sa.String, index=True),  # set before the file appears in the inbox
+    sa.Column("taken_at", sa.String),  # set after that
+    sa.Column("watermark", sa.JSON),
+)
+
+source_states = sa.Table(
+    "source_states",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("state", sa.String, nullable=False),  # ok | away | wrong
+    sa.Column("since", sa.String, nullable=False),
+    sa.Column("last_look", sa.String, nullable=False),
+    sa.Column("last_ok", sa.String),
+    sa.Column("waiting", sa.Integer, nullable=False),
+    sa.Column("error", sa.JSON),
+    sa.Column("problems", sa.JSON, nullable=False),  # of single files
 )
 
 deployments = sa.Table(
