@@ -278,3 +278,17 @@ def test_a_sheet_that_ends_early_is_refused(tmp_path: Path, both: Callable[..., 
             archive.writestr(name, text)
     assert workbook._read_fast(Place(path, "book.xlsx"), Reading()) is None
     both(path)
+
+
+def test_a_date_beyond_any_calendar_costs_its_row_and_no_other(
+    tmp_path: Path, both: Callable[..., bool | None]
+) -> None:
+    duration = STYLES.index(46)
+    rows = "".join(
+        f'<row r="{number}"><c r="A{number}" s="{duration}"><v>{value}</v></c></row>'
+        for number, value in enumerate((1, "1e300", "-3e14", 2), start=2)
+    )
+    path = write(tmp_path, f'<row r="1"><c r="A1" t="s"><v>0</v></c></row>{rows}')
+    both(path)
+    found = list(open_as_it_stands(path).rows)
+    assert [row.fault is None for row in found] == [True, False, False, True]

@@ -10,14 +10,14 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from python_calamine import CalamineWorkbook
+from python_calamine import CalamineSheet, CalamineWorkbook
 
 from tidemill.data.sheet_cells import Block, Numbers, Unusual, number_before, texts
 
@@ -29,10 +29,12 @@ NUMBER = r"^-?[0-9]{1,20}(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,3})?$"
 CHANGED = r"(?:&|\r|_x|^\s|\s$|\x00)"
 ONE_TEXT = re.compile(rb'<si><t(?: xml:space="preserve")?>([^<]*)</t></si>')
 ANY_TEXT = re.compile(rb"<si>.*?</si>", re.DOTALL)
-# The first day after the 29th of February 1900 that never was, and the first day of the year 10000.
-FIRST_DAY, LAST_DAY = 61.0, 2_958_466.0
-EPOCH = {False: np.datetime64("1899-12-30", "ms"), True: np.datetime64("1904-01-01", "ms")}
-DAY_MS = 86_400_000
+# After the 29th of February 1900 that never was, and long before the year 10000.
+FIRST_DAY, LAST_DAY = 61.0, 2_900_000.0
+EPOCH = {False: np.datetime64("1899-12-30", "s"), True: np.datetime64("1904-01-01", "s")}
+DAY_SECONDS = 86_400
+NO_SECOND = 1e-5
+TEXTS = ("s", "str", "inlineStr")
 # Beyond this a double no longer holds every integer.
 EXACT_INTEGERS = 2**53
 XML = b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
@@ -81,6 +83,23 @@ def text_of(value: Any) -> str | None:
             return repr(value)
 
 
+def rows_of(sheet: CalamineSheet) -> Iterator[list[Any] | None]:
+    """The rows of a sheet as the reader gives them; None for one with a date or duration beyond any calendar."""
+    rows = sheet.iter_rows()
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except OverflowError:
+            yield None
+        except BaseException as error:
+            # The reader's own way to fail at such cells; it is no Exception, and would end the whole run.
+            if type(error).__name__ != "PanicException":
+                raise
+            yield None
+
+
 class Oracle:
     """The general reader, asked about single cells of a workbook with these styles."""
 
@@ -108,8 +127,10 @@ class Oracle:
                 archive.writestr("xl/styles.xml", self.styles)
         packed.seek(0)
         sheet = CalamineWorkbook.from_filelike(packed).get_sheet_by_index(0)
-        found = [row[0] for row in sheet.iter_rows()]
-        return found[: len(cells)]
+        found = list(rows_of(sheet))
+        if None in found:
+            raise Unusual
+        return [row[0] for row in found if row is not None][: len(cells)]
 
     def texts(self, cells: Sequence[bytes], strings: Sequence[bytes] = ()) -> list[str | None]:
         found = [text_of(value) for value in self.values(cells, strings)]
@@ -176,7 +197,10 @@ def column_texts(
         style, form = block.kinds[kind]
         those = which[(block.kind[which] == kind) & (block.begin[which] >= 0)]
         if len(those) and form != "e":
-            parts.append((those, _texts(block, those, style, form, shared, oracle)))
+            found = _texts(block, those, style, form, shared, oracle)
+            # To the reader an empty text is a cell, which may widen the table; a number of no digits is none.
+            if form in TEXTS or found.null_count < len(found):
+                parts.append((those, found))
     return parts
 
 
@@ -234,7 +258,9 @@ def _numbers(written: pa.StringArray, ask: Callable[[list[int]], list[str | None
     is_number = pc.match_substring_regex(rest, NUMBER)
     # Long ones are shown as briefly as they can be told apart; Arrow and Python differ only in exponents and zeros.
     shown = pc.if_else(is_number, rest, "1e99").cast(pa.float64()).cast(pa.string())
-    odd = np.flatnonzero(pc.match_substring_regex(shown, r"[einEN]|^-0$|\.0$").to_numpy(zero_copy_only=False))
+    odd = np.flatnonzero(
+        pc.match_substring_regex(shown, r"[einEN]|^-0$|\.0$|^-?0\.0000").to_numpy(zero_copy_only=False)
+    )
     if len(odd):
         shown = _replaced(shown, odd, ask(other[odd].tolist()))
     mask = np.zeros(len(written), bool)
@@ -247,13 +273,14 @@ def _moments(
 ) -> pa.StringArray:
     is_number = pc.match_substring_regex(written, NUMBER)
     serial = pc.if_else(is_number, written, "-1").cast(pa.float64()).to_numpy(zero_copy_only=False)
-    milliseconds = np.round(np.where(np.isfinite(serial), serial, -1.0) * DAY_MS)
-    usual = (serial >= FIRST_DAY) & (serial < LAST_DAY - 2000) & (milliseconds % 1000 == 0)
-    moment = EPOCH[from_1904] + np.where(usual, milliseconds, 0).astype("timedelta64[ms]")
-    seconds = pa.array(moment.astype("datetime64[s]"))
-    text = seconds.cast(pa.string())
+    exact = np.where((serial >= FIRST_DAY) & (serial < LAST_DAY), serial, 0.0) * DAY_SECONDS
+    seconds = np.round(exact)
+    # What lies between two seconds is rounded by the reader.
+    usual = (seconds > 0) & (np.abs(exact - seconds) < NO_SECOND)
+    moment = EPOCH[from_1904] + seconds.astype("timedelta64[s]")
+    text = pa.array(moment).cast(pa.string())
     days = pc.utf8_slice_codeunits(text, 0, 10)
-    whole = milliseconds % DAY_MS == 0
+    whole = seconds % DAY_SECONDS == 0
     if whole.all():
         text = days
     elif whole.any():

@@ -17,7 +17,7 @@ from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, Pass
 from tidemill.data.packed import PIECE, counted, open_member
 from tidemill.data.sheet import Archive, Sheet, SheetReader, TooWide
 from tidemill.data.sheet_cells import Unusual
-from tidemill.data.sheet_values import text_of
+from tidemill.data.sheet_values import rows_of, text_of
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.errors import InvalidInput, TooLarge
 from tidemill.project import Reading
@@ -181,7 +181,10 @@ def _choose(book: CalamineWorkbook, place: Place, sheet: str | None) -> Calamine
 def _rows(sheet: CalamineSheet, errors: dict[tuple[int, int], str]) -> Iterator[Row]:
     """The rows that hold anything, header included; blank rows between or after them are no rows."""
     first_column = sheet.start[1] if sheet.start else 0
-    for number, values in enumerate(sheet.iter_rows(), start=1):
+    for number, values in enumerate(rows_of(sheet), start=1):
+        if values is None:
+            yield Row(number, [], Fault("", "", "a cell of the row holds a date beyond any calendar"))
+            continue
         cells = [text_of(value) for value in values]
         wrong = [(number, first_column + index) for index in range(len(cells))] if errors else []
         error = next((errors[place] for place in wrong if place in errors), None)
