@@ -3,16 +3,25 @@
 The log is written by the API before each answer (`tidemill.store.events`); here closed segments are compacted.
 """
 
+from dataclasses import asdict
 from typing import Any
 
-from dagster import AssetKey, MaterializeResult, asset
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetKey,
+    MaterializeResult,
+    MetadataValue,
+    asset,
+    asset_check,
+)
 
 from resources.home import HomeResource
 from tidemill.project import Project
 
 
 def build(project: Project) -> list[Any]:
-    """The asset `predictions` of one project."""
+    """The asset `predictions` of one project and its check."""
 
     @asset(
         name="predictions",
@@ -39,4 +48,21 @@ def build(project: Project) -> list[Any]:
             }
         )
 
-    return [predictions]
+    @asset_check(
+        asset=predictions,
+        name="train_serve_mismatch",
+        description="Predictions receive records in the form that the live model was trained on.",
+    )
+    def train_serve_mismatch(home: HomeResource) -> AssetCheckResult:
+        from tidemill.monitor.mismatch import compare_live
+
+        compared = compare_live(home.home, home.state(), home.project(project.name))
+        found = [f"{each.detail}: {each.advice}" for each in compared.mismatches]
+        return AssetCheckResult(
+            passed=not found,
+            severity=AssetCheckSeverity.WARN,
+            description="; ".join(found) or compared.note or f"{compared.rows} predictions compared",
+            metadata={"mismatches": MetadataValue.json([asdict(each) for each in compared.mismatches])},
+        )
+
+    return [predictions, train_serve_mismatch]

@@ -15,6 +15,7 @@ from tidemill.learn.features import build_features
 from tidemill.learn.scoring import outputs
 from tidemill.learn.training import Training, train
 from tidemill.monitor.alerts import list_alerts
+from tidemill.monitor.mismatch import compare_live
 from tidemill.monitor.report import latest_report
 from tidemill.monitor.watch import NOTHING_DEPLOYED, quality_of, watch
 from tidemill.project import Project, load_project
@@ -148,3 +149,25 @@ def test_worse_live_quality_than_promised_is_an_alert(
     assert (alert.kind, alert.subject, alert.severity) == ("performance", "roc_auc", "critical")
     answer(home, training, project, rows_of(3000, seed=6))
     assert watch(home, state, project).open_alerts == 0
+
+
+def test_records_in_another_form_than_training_had_are_told_by_column(
+    home: Home, state: State, training: Training, project: Project
+) -> None:
+    shown = load_project(home, "ward")
+    assert compare_live(home, state, shown).note == "no model is deployed"
+    deploy(state, "ward", 1, actor="test", reason="first")
+    answer(home, training, project, rows_of(30, seed=8))
+    assert compare_live(home, state, shown).note == "50 predictions are the least"
+    answer(home, training, project, rows_of(170, seed=9))
+    found = compare_live(home, state, shown)
+    assert (found.rows, found.model_version, found.mismatches) == (200, 1, [])
+    current = rows_of(200, seed=10)
+    current["site"] = current["site"].str.title()
+    current["Pulse"] *= 1000
+    answer(home, training, project, current)
+    found = compare_live(home, state, shown)
+    assert [(each.column, each.kind) for each in found.mismatches] == [
+        ("Pulse", "unit"),
+        ("site", "unknown_categories"),
+    ]
