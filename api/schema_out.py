@@ -201,6 +201,7 @@ UPLOAD_EXAMPLE: dict[str, Any] = {
     "name": "hospital_a.csv",
     "length": 734003200,
     "offset": 5242880,
+    "sha256": "9f2c4be01d77a3c5" + "0" * 48,
     "file": None,
     "url": f"{PATH}/uploads/5c0e7f0d3b1a4f6e9d2c8b7a60514233",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Annotated, Any
@@ -190,9 +191,12 @@ async def announce(
         Header(description="`filename` and the file's name in Base64.", examples=["filename ZGF0YS5jc3Y="]),
     ] = None,
 ) -> Response:
-    """Begin an upload of `Upload-Length` bytes. The file's name is `filename` in `Upload-Metadata`, as tus clients
-    send it. `Location` is where its parts go, by PATCH; any tus client does all of this."""
-    name = _file_name(upload_metadata or "")
+    """Begin an upload of `Upload-Length` bytes.
+
+    The file's name is `filename` in `Upload-Metadata`, as tus clients send it; `sha256` there, its digest in hex,
+    is compared at the end. `Location` is where its parts go, by PATCH; any tus client does all of this.
+    """
+    name = _file_name(_metadata(upload_metadata))
     safe_name(name, project)
     upload = await anyio.to_thread.run_sync(uploads.create, shown_name(name), length, upload_metadata or "")
     location = f"/v1/projects/{project.name}/uploads/{upload.id}"
@@ -305,6 +309,7 @@ async def _answered(
 
         def place(aside: Any) -> str:
             arrived = Arrived.read(uploads.inbox, aside)
+            _check_digest(upload, arrived.sha256)
             record, is_fresh = receive(arrived, upload.name, project, context)
             fresh.append(is_fresh)
             return str(record["id"])
@@ -330,23 +335,37 @@ def _shown(uploads: Uploads, project: str, upload: Upload) -> dict[str, Any]:
         "name": upload.name,
         "length": upload.length,
         "offset": uploads.offset(upload),
+        "sha256": _metadata(upload.metadata).get("sha256"),
         "file": None if upload.file is None else {"id": upload.file},
         "url": f"/v1/projects/{project}/uploads/{upload.id}",
     }
 
 
-def _file_name(metadata: str) -> str:
-    """`filename` of Upload-Metadata: pairs of a key and a value in Base64. Raises InvalidInput."""
-    pairs = {}
-    for pair in metadata.split(",") if len(metadata) <= METADATA_BYTES else ():
+def _metadata(text: str | None) -> dict[str, str]:
+    """Upload-Metadata: pairs of a key and a value in Base64; those that cannot be read are left out."""
+    found = {}
+    for pair in (text or "").split(",") if len(text or "") <= METADATA_BYTES else ():
         key, _, value = pair.strip().partition(" ")
-        pairs[key] = value.strip()
-    try:
-        name = base64.b64decode(pairs.get("filename") or pairs.get("name") or "", validate=True).decode(
-            "utf-8"
+        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
+            found[key] = base64.b64decode(value.strip(), validate=True).decode("utf-8")
+    return found
+
+
+def _check_digest(upload: Upload, sha256: str) -> None:
+    """Raise ChecksumMismatch when the client announced another SHA-256 for the whole file."""
+    from tidemill.data.uploads import ChecksumMismatch
+
+    announced = _metadata(upload.metadata).get("sha256", sha256)
+    if announced.lower() != sha256:
+        raise ChecksumMismatch(
+            "The file is not what was announced",
+            detail=f"its SHA-256 is {sha256}, but {ascii(announced)[:70]} was announced",
+            remedy="End the upload with DELETE and send the file again.",
         )
-    except (binascii.Error, UnicodeDecodeError):
-        name = ""
+
+
+def _file_name(metadata: dict[str, str]) -> str:
+    name = metadata.get("filename") or metadata.get("name")
     if not name:
         raise InvalidInput(
             "The file has no name",

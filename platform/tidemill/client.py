@@ -5,11 +5,14 @@
 
 It imports nothing else of Tidemill, so it can be copied into another program; it needs httpx. Answers are plain
 dictionaries, typed here (the API's OpenAPI document is made from the same types); problems are raised as ApiError
-with the server's title, detail and remedy. Nothing is sent twice.
+with the server's title, detail and remedy. Nothing is sent twice, but for the parts of a resumed upload.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
 import os
 import time
@@ -26,6 +29,9 @@ from typing_extensions import TypedDict  # pydantic reads only this one before P
 Record = Mapping[str, Any]
 Label = str | float
 T = TypeVar("T")
+TUS = {"Tus-Resumable": "1.0.0"}
+PART_TYPE = "application/offset+octet-stream"
+PART_BYTES = 8 << 20
 RETRY_SECONDS = 0.5  # between two tries
 SILENT_SECONDS = 60.0  # of no answer at all, after which a long conversation is given up
 RunStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
@@ -51,7 +57,7 @@ class ApiError(Exception):
     @property
     def is_retryable(self) -> bool:
         """Whether trying again later can help."""
-        return self.status in (0, 429, 502, 503, 504, 507)
+        return self.status in (0, 423, 429, 502, 503, 504, 507)
 
     def __str__(self) -> str:
         remedy = f"What to do: {self.remedy}" if self.remedy else ""
@@ -170,12 +176,16 @@ class FileRecord(TypedDict):
 
 
 class UploadInfo(TypedDict):
-    """A file on its way in parts: `offset` of `length` bytes are here. `file` is the record of the whole file."""
+    """A file on its way in parts: `offset` of `length` bytes are here, `sha256` is what its sender announced.
+
+    `file` is the record of the whole file.
+    """
 
     id: str
     name: str
     length: int
     offset: int
+    sha256: str | None
     file: dict[str, Any] | None
     url: str
 
@@ -482,17 +492,32 @@ class Client:
     # Files and tables
 
     def upload(
-        self, project: str, source: str | Path | bytes | BinaryIO, name: str | None = None
+        self,
+        project: str,
+        source: str | Path | bytes | BinaryIO,
+        name: str | None = None,
+        *,
+        resume: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> FileRecord:
         """Send a CSV or Excel file: a path, bytes, or an open binary file (streamed, not held in memory).
 
         `name` is the name to show; its suffix tells the format. The same bytes again give the stored record.
+
+        With `resume` it goes in parts: when the connection breaks, or the same file was begun before, it goes on
+        where the server is, and what is in the table already is not sent. An open file must be able to seek then.
+        `on_progress` gets the bytes that are there and those of the whole. Gives up when nothing was heard for a
+        minute.
         """
         if isinstance(source, (str, Path)):
             with Path(source).open("rb") as handle:
-                return self.upload(project, handle, name or Path(source).name)
+                name = name or Path(source).name
+                return self.upload(project, handle, name, resume=resume, on_progress=on_progress)
         if name is None:
             name = os.path.basename(str(getattr(source, "name", ""))) or "data.csv"
+        if resume:
+            seekable = io.BytesIO(source) if isinstance(source, bytes) else source
+            return self._upload_parts(project, seekable, name, on_progress or (lambda _there, _size: None))
         body = source if isinstance(source, bytes) else _pieces(source)
         headers = {"Content-Type": "application/octet-stream"}
         answer = self._json(
@@ -714,6 +739,60 @@ class Client:
     def acknowledge(self, project: str, alert_id: int) -> AlertInfo:
         return cast(AlertInfo, self._post(_at(project, "alerts", alert_id, "acknowledge"), None))
 
+    def _upload_parts(
+        self, project: str, handle: BinaryIO, name: str, on_progress: Callable[[int, int], None]
+    ) -> FileRecord:
+        sha256, size = _digest_of(handle)
+        if (known := self._known_file(project, sha256)) is not None:
+            return known
+        url = self._begun(project, sha256) or self._announce(project, name, size, sha256)
+        heard = time.monotonic()
+        offset: int | None = None
+        while True:
+            try:
+                answer = self._part(url, handle, offset)
+            except ApiError as error:
+                # 409: the server has another count than we, such as after an answer that was lost.
+                is_hopeful = error.is_retryable or (error.status == 409 and "offset" in error.problem)
+                if not is_hopeful or time.monotonic() - heard > SILENT_SECONDS:
+                    raise
+                offset = None
+                time.sleep(RETRY_SECONDS)
+                continue
+            heard, offset = time.monotonic(), int(answer.headers["Upload-Offset"])
+            on_progress(offset, size)
+            if file_id := answer.headers.get("Tidemill-File"):
+                return self.file(project, file_id)
+
+    def _part(self, url: str, handle: BinaryIO, offset: int | None) -> httpx.Response:
+        """Send the part that begins at `offset`, or ask for the offset when it is not known."""
+        if offset is None:
+            return self._checked("HEAD", url, headers=TUS)
+        handle.seek(offset)
+        headers = TUS | {"Upload-Offset": str(offset), "Content-Type": PART_TYPE}
+        return self._checked("PATCH", url, content=handle.read(PART_BYTES), headers=headers)
+
+    def _known_file(self, project: str, sha256: str) -> FileRecord | None:
+        """The record of these bytes when the table has them; refused ones are worth another try."""
+        try:
+            record = self.file(project, sha256[:16])
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+        return record if record["sha256"] == sha256 and record["status"] == "accepted" else None
+
+    def _begun(self, project: str, sha256: str) -> str | None:
+        """Where an upload of these bytes goes on that was begun before."""
+        uploads = cast("list[UploadInfo]", self._get(_at(project, "uploads"))["uploads"])
+        return next((one["url"] for one in uploads if one["sha256"] == sha256 and one["file"] is None), None)
+
+    def _announce(self, project: str, name: str, size: int, sha256: str) -> str:
+        given = {"filename": name, "sha256": sha256}
+        pairs = [f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in given.items()]
+        headers = TUS | {"Upload-Length": str(size), "Upload-Metadata": ",".join(pairs)}
+        return str(self._checked("POST", _at(project, "uploads"), headers=headers).headers["Location"])
+
     # The wire
 
     def _get(self, path: str, **params: Any) -> dict[str, Any]:
@@ -785,6 +864,16 @@ def _plain(value: Any) -> Any:
 def _pieces(handle: BinaryIO, size: int = 262_144) -> Iterator[bytes]:
     while piece := handle.read(size):
         yield piece
+
+
+def _digest_of(handle: BinaryIO) -> tuple[str, int]:
+    """SHA-256 in hex and size of a whole open file."""
+    digest, size = hashlib.sha256(), 0
+    handle.seek(0)
+    for piece in _pieces(handle):
+        digest.update(piece)
+        size += len(piece)
+    return digest.hexdigest(), size
 
 
 def _json_of(response: httpx.Response) -> dict[str, Any]:

@@ -51,6 +51,9 @@ def add_options(data: argparse.ArgumentParser) -> None:
         "--keep", type=int, metavar="N", help="newest versions kept (default: retention.versions)"
     )
     clear.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
+    sent = add("send", send, "send a file to the services in parts, and tell what becomes of it")
+    sent.add_argument("file", metavar="FILE", help="CSV, Excel, Parquet or JSON lines")
+    sent.add_argument("--no-wait", action="store_true", help="do not wait until it is in the table")
     back.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the version (needed)")
     bad = add("rejects", rejects, "print why rows of a file were rejected, as CSV", json=False)
     bad.add_argument("file", metavar="FILE", help="the file's id, or its name")
@@ -115,6 +118,14 @@ def rollback(options: argparse.Namespace, home: Home) -> int:
     document = {"table": made.table, "version": made.version, "rows": made.rows, "parents": made.parents}
     said = f"{made.id} is current, equal to raw@{options.version}: {made.rows} rows."
     return _print(options, document, lambda _: f"{said}\nThe next training uses it; no model was changed.")
+
+
+def send(options: argparse.Namespace, home: Home) -> int:
+    from tidemill.send import outcome_text, send_file
+
+    record = send_file(home, options.name, options.file, wait=not options.no_wait)
+    _print(options, record, outcome_text)
+    return 1 if record["status"] == "refused" else 0
 
 
 def prune(options: argparse.Namespace, home: Home) -> int:

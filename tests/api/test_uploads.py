@@ -3,6 +3,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import httpx
 import pytest
 from tusclient.client import TusClient
 
+from tidemill.client import ApiError, Client
+from tidemill.data import ledger
 from tidemill.data.uploads import UploadLimits, Uploads
 from tidemill.errors import TooLarge
 from tidemill.home import Home
@@ -341,3 +344,73 @@ def test_the_store_without_http(tmp_path: Path) -> None:
         store.land(upload, lambda _: {}["no"])
     assert store.land(upload, lambda file: file.read_text()).file == "abcdef"
     assert store.land(upload, lambda file: file.read_text()).file == "abcdef"
+
+
+def test_a_digest_that_was_announced_is_compared(http: httpx.Client, home: Home) -> None:
+    metadata = f"filename {b64('a.csv')},sha256 {b64('0' * 64)}"
+    headers = {**TUS, "Upload-Length": str(len(CSV)), "Upload-Metadata": metadata}
+    url = http.post(UPLOADS, headers=headers).headers["Location"]
+    assert send(http, url, 0, CSV).status_code == 460
+    assert http.head(url, headers=TUS).status_code == 460
+    assert not (home.inbox("pets") / "a.csv").exists()
+    assert http.delete(url, headers=TUS).status_code == 204
+
+
+def test_the_client_sends_in_parts(client: Client, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.client.PART_BYTES", 500)
+    seen: list[tuple[int, int]] = []
+    record = client.upload("pets", CSV, "a.csv", resume=True, on_progress=lambda *now: seen.append(now))
+    assert (record["status"], record["sha256"]) == ("received", hashlib.sha256(CSV).hexdigest())
+    assert seen == [(there, len(CSV)) for there in (0, 500, 1000, len(CSV))]
+    assert (home.inbox("pets") / "a.csv").read_bytes() == CSV
+
+
+def test_the_client_sends_nothing_that_is_in_the_table(app: Any, client: Client) -> None:
+    record = client.upload("pets", CSV, "a.csv")
+    counts = {"rows": 100, "accepted": 100, "rejected": 0, "dataset_version": 1}
+    ledger.finish(app.state.context.state, "pets", record["id"], "accepted", **counts)
+    again = client.upload("pets", CSV, "b.csv", resume=True, on_progress=lambda *_: pytest.fail("sent"))
+    assert (again["id"], again["name"], again["dataset"]) == (record["id"], "a.csv", "raw@1")
+
+
+def test_the_client_goes_on_after_a_kill_and_after_its_own_end(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.client.PART_BYTES", 300_000)
+    monkeypatch.setattr("tidemill.client.RETRY_SECONDS", 0.05)
+    add_project(home)
+    file = tmp_path / "large.csv"
+    file.write_bytes(CSV * 2000)
+    size = file.stat().st_size
+    with Served(home) as served, served.client() as client:
+        seen: list[int] = []
+
+        class Stopped(Exception):
+            pass
+
+        def stop(there: int, _size: int) -> None:
+            seen.append(there)
+            if there > 600_000:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            client.upload("pets", file, resume=True, on_progress=stop)
+
+        def kill(there: int, _size: int) -> None:
+            if there > 1_200_000 and max(seen) <= 1_200_000:
+                served.kill()
+                threading.Timer(0.5, served.start).start()
+            seen.append(there)
+
+        began = len(seen)
+        record = client.upload("pets", file, resume=True, on_progress=kill)
+        assert seen[began] == 900_000
+        assert seen == sorted(seen)
+        assert seen[-1] == size
+        assert record["bytes"] == size
+        assert (home.inbox("pets") / "large.csv").read_bytes() == file.read_bytes()
+
+
+def test_the_client_gives_up_what_cannot_help(client: Client) -> None:
+    with pytest.raises(ApiError, match="too large"):
+        client.upload("pets", b"x" * 200_001, "a.csv", resume=True)

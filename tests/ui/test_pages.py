@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fake_api import FakeApi, Problem
+from fake_api import FakeApi, Problem, file_record
 from streamlit.testing.v1 import AppTest
 
 from ui import client
@@ -466,3 +466,24 @@ def test_one_failing_part_of_the_monitor_leaves_the_others(
 
     assert len(app.error) == 1
     assert "The inputs have drifted" in text_of(app)
+
+
+def test_a_file_on_its_way_is_shown_with_its_share(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    progress = {"phase": "reading", "rows": 1200, "bytes": 25, "total_bytes": 100, "share": 0.25}
+    counts = {
+        "status": "processing",
+        "rows": None,
+        "accepted": None,
+        "rejected": None,
+        "dataset_version": None,
+    }
+    fake_api.files.insert(0, file_record("f9", "large.csv", progress=progress, **counts))
+    page = open_page("data")
+    bar = page.get("progress")[0].proto
+    assert bar.value == 25
+    assert "large.csv" in bar.text
+    assert "being read: 1,200 rows so far" in bar.text
+    fake_api.files[0] |= {"status": "received", "progress": None}
+    assert "has arrived and waits to be read" in text_of(open_page("data"))
