@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from api import (
     ingest,
+    labels,
     models,
     monitoring,
     overview,
@@ -40,6 +41,7 @@ ROUTERS = (
     uploads,
     records,
     tables,
+    labels,
     training,
     models,
     predict,

@@ -24,6 +24,7 @@ TAGS = [
         "description": "Large files come in by parts (tus 1.0); a cut connection costs one part.",
     },
     {"name": "tables", "description": "What became of it: versioned, typed tables."},
+    {"name": "labels", "description": "People say what rows are: rounds, tasks, answers, agreement."},
     {"name": "training and runs", "description": "Jobs: start them, follow them."},
     {"name": "models", "description": "What was trained, and which model answers."},
     {"name": "predictions", "description": "Answers of the live model; each is logged before it is sent."},

@@ -37,6 +37,8 @@ NOTHING = {
     "predictions": 0,
     "truths": 0,
     "open_alerts": 0,
+    "open_tasks": 0,
+    "unlabelled": False,
 }
 
 
@@ -48,6 +50,7 @@ def summary(context: Context, name: str) -> dict[str, Any]:
     try:
         counts |= _counts(context, name)
         project = context.project(name)
+        counts |= _labelling(context, project)
     except TidemillError as error:
         problem = str(error)
     return {
@@ -100,6 +103,20 @@ def _counts(context: Context, name: str) -> dict[str, Any]:
     }
 
 
+def _labelling(context: Context, project: Project) -> dict[str, Any]:
+    """Rows that wait for an answer, and whether nobody has labelled anything yet."""
+    from tidemill.labels.progress import open_tasks
+    from tidemill.store.tables import TableStore
+
+    if project.labels.kind == "column":
+        return {}
+    labels = TableStore(context.home.tables(project.name)).current("labels")
+    return {
+        "open_tasks": open_tasks(context.state, project.name),
+        "unlabelled": labels is None or labels.rows == 0,
+    }
+
+
 def next_step(name: str, counts: dict[str, Any], problem: str | None, inbox: str) -> dict[str, str]:
     """The one thing to do next, in a person's words."""
     if problem is not None:
@@ -114,6 +131,13 @@ def next_step(name: str, counts: dict[str, Any], problem: str | None, inbox: str
         return _step(
             "look_at_alerts", f"{many} open alert{'s' if many > 1 else ''}: look on the page Monitor."
         )
+    if counts["open_tasks"]:
+        many = counts["open_tasks"]
+        return _step(
+            "label", f"{many} row{'s wait' if many > 1 else ' waits'} for an answer on the page Label."
+        )
+    if counts["unlabelled"]:
+        return _step("label", "People label this data. Ask about the first rows on the page Label.")
     if counts["models"] == 0:
         return _step("train", "The data is in. Press Train on the page Training for a first model.")
     if counts["champion"] is None:

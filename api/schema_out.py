@@ -55,6 +55,18 @@ class TrainingList(TypedDict):
     trainings: list[client.TrainingInfo]
 
 
+class UndoneAnswer(TypedDict):
+    undone: client.AnswerInfo | None
+
+
+class AgreementList(TypedDict):
+    agreement: list[client.AgreementInfo]
+
+
+class AnnotatorList(TypedDict):
+    annotators: list[client.AnnotatorInfo]
+
+
 class RunList(TypedDict):
     runs: list[client.RunInfo]
 
@@ -304,6 +316,99 @@ QUALITY: Out = (
 DRIFT: Out = (DriftAnswer, {"report": None})
 ALERTS: Out = (AlertList, {"alerts": [ALERT]})
 ONE_ALERT: Out = (client.AlertInfo, ALERT)
+
+LABEL_ROUND = {"round": 1, "tasks": 50, "finished": 12, "reasons": {"uncertain": 38, "held-out": 12}}
+LABELLING: Out = (
+    client.Labelling,
+    {
+        "kind": "built-in",
+        "instructions": "",
+        "classes": ["benign", "malignant"],
+        "annotators_wanted": 1,
+        "budget": 50,
+        "rows": 569,
+        "labelled_rows": 369,
+        "tasks": 50,
+        "finished": 12,
+        "answers": 12,
+        "skipped": 1,
+        "unusable": 0,
+        "by_annotator": {"ada": 12},
+        "rounds": [LABEL_ROUND],
+    },
+)
+ROUND: Out = (
+    client.StartedRound,
+    {"round": 2, "tasks": 50, "reasons": {"uncertain": 38, "held-out": 12}, "remarks": []},
+)
+NEXT_TASK: Out = (
+    client.NextTask,
+    {
+        "task": {
+            "row": "P-0042",
+            "fields": {"mean_radius": 14.2},
+            "suggestion": {"label": "benign", "score": 0.54, "model_version": 1},
+            "reason": "uncertain",
+            "round": 1,
+            "annotators": 1,
+        },
+        "open": 38,
+        "tasks": 50,
+    },
+)
+GIVEN: dict[str, Any] = {
+    "id": "ada|P-0042",
+    "row": "P-0042",
+    "label": "benign",
+    "annotator": "ada",
+    "created_at": AT,
+    "updated_at": AT,
+    "lead_seconds": 4.2,
+    "origin": "accepted",
+}
+ONE_ANSWER: Out = (client.AnswerInfo, GIVEN)
+UNDONE: Out = (UndoneAnswer, {"undone": GIVEN})
+AGREEMENT: Out = (
+    AgreementList,
+    {
+        "agreement": [
+            {
+                "name": "krippendorff_alpha_nominal",
+                "value": 0.81,
+                "low": 0.7,
+                "high": 0.9,
+                "rows": 40,
+                "annotators": ["ada", "bob"],
+            }
+        ]
+    },
+)
+ANNOTATORS: Out = (
+    AnnotatorList,
+    {
+        "annotators": [
+            {
+                "annotator": "ada",
+                "answers": 12,
+                "skipped": 1,
+                "skip_share": 0.077,
+                "median_seconds": 4.2,
+                "pairs": 10,
+                "agreement": 0.9,
+                "distance": None,
+                "gold": 4,
+                "gold_right": 4,
+                "gold_low": 0.51,
+                "gold_high": 1.0,
+                "gold_error": None,
+            }
+        ]
+    },
+)
+STABILITY: Out = (
+    client.StabilityInfo,
+    {"kappas": [0.97, 0.992, 0.995], "models": [1, 2, 3, 4], "rows": 369, "stop": False, "text": "..."},
+)
 
 _REASONS = {
     401: "No key, or one that is not known",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,24 @@ class TruthCreate(Body):
     label: bool | int | float | str = Field(description="The class, or the number of a regression.")
     observed_at: str | None = Field(None, max_length=40, description="When it became known, ISO 8601.")
     source: str | None = Field(None, max_length=200, description="Who says so.")
+
+
+class RoundCreate(Body):
+    budget: int | None = Field(None, ge=1, le=100_000, description="Rows; that of project.yaml when unset.")
+    strategy: Literal["uncertain", "random"] | None = Field(
+        None, description="How rows are chosen; that of project.yaml when unset."
+    )
+
+
+class AnswerCreate(Body):
+    row: str = Field(min_length=1, max_length=1000, description="The row of the task.")
+    label: bool | int | float | str | None = Field(description="The class or number; null skips the row.")
+    annotator: str = Field(min_length=1, max_length=100, description="Who answers.")
+    lead_seconds: float | None = Field(None, ge=0, le=86_400, description="How long it took.")
+
+
+class UndoCreate(Body):
+    annotator: str = Field(min_length=1, max_length=100, description="Whose last answer is taken back.")
 
 
 def body_schema(model: type[BaseModel] | dict[str, Any], *examples: tuple[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ PAGES = {
     "": [st.Page("app_pages/overview.py", title="Overview", icon=":material/home:", default=True)],
     "Build": [
         st.Page("app_pages/data.py", title="Data", icon=":material/table_view:"),
+        st.Page("app_pages/label.py", title="Label", icon=":material/label:"),
         st.Page("app_pages/training.py", title="Training", icon=":material/model_training:"),
         st.Page("app_pages/models.py", title="Models", icon=":material/deployed_code:"),
     ],

@@ -95,7 +95,7 @@ class StillWorking(ApiError):
 
 
 class NextStep(TypedDict):
-    action: Literal["upload", "train", "predict", "send_truth", "look_at_alerts", "all_well"]
+    action: Literal["upload", "label", "train", "predict", "send_truth", "look_at_alerts", "all_well"]
     text: str
 
 
@@ -342,6 +342,118 @@ class ModelDetail(ModelInfo):
     classes: list[str] | None
     positive: str | None
     threshold: float | None
+
+
+class LabelRound(TypedDict):
+    """A round of rows that people are asked about; `reasons` counts why they were chosen."""
+
+    round: int
+    tasks: int
+    finished: int
+    reasons: dict[str, int]
+
+
+class Labelling(TypedDict):
+    """How labelling stands. `finished` tasks have as many answers as were wanted; `classes` is None for numbers."""
+
+    kind: str  # column | built-in | label-studio
+    instructions: str
+    classes: list[str] | None
+    annotators_wanted: int
+    budget: int
+    rows: int | None
+    labelled_rows: int | None
+    tasks: int
+    finished: int
+    answers: int
+    skipped: int
+    unusable: int
+    by_annotator: dict[str, int]
+    rounds: list[LabelRound]
+
+
+class StartedRound(TypedDict):
+    round: int
+    tasks: int
+    reasons: dict[str, int]
+    remarks: list[str]
+
+
+class LabelSuggestion(TypedDict):
+    label: Label
+    score: float | None
+    model_version: int
+
+
+class LabelTaskInfo(TypedDict):
+    """A row to answer about: its `fields` stand in the contract's order."""
+
+    row: str
+    fields: dict[str, Any]
+    suggestion: LabelSuggestion | None
+    reason: str
+    round: int
+    annotators: int
+
+
+class NextTask(TypedDict):
+    """`task` is None when nothing is left for this person; `open` of `tasks` still want answers."""
+
+    task: LabelTaskInfo | None
+    open: int
+    tasks: int
+
+
+class AnswerInfo(TypedDict):
+    """One person's answer; `label` is None for a skipped row."""
+
+    id: str
+    row: str
+    label: Label | None
+    annotator: str
+    created_at: str
+    updated_at: str
+    lead_seconds: float | None
+    origin: str  # manual | accepted | changed | column
+
+
+class AgreementInfo(TypedDict):
+    """A coefficient with its 95 % interval; None where nobody could have disagreed."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    rows: int
+    annotators: list[str]
+
+
+class AnnotatorInfo(TypedDict):
+    """How one person does; shares are None where there was nothing to compare."""
+
+    annotator: str
+    answers: int
+    skipped: int
+    skip_share: float
+    median_seconds: float | None
+    pairs: int
+    agreement: float | None
+    distance: float | None
+    gold: int
+    gold_right: int | None
+    gold_low: float | None
+    gold_high: float | None
+    gold_error: float | None
+
+
+class StabilityInfo(TypedDict):
+    """Kappa of successive models on a fixed set of rows; `stop` says that more labels would change little."""
+
+    kappas: list[float]
+    models: list[int]
+    rows: int
+    stop: bool
+    text: str
 
 
 class Models(TypedDict):
@@ -630,7 +742,7 @@ class Client:
         )
 
     def runs(self, project: str, job: str | None = None, limit: int = 20) -> list[RunInfo]:
-        """The newest runs (of the job ingest, training, monitoring or loop), newest first."""
+        """The newest runs (of the job ingest, labels, training, monitoring or loop), newest first."""
         return cast("list[RunInfo]", self._get(_at(project, "runs"), job=job, limit=limit)["runs"])
 
     def run(self, project: str, run_id: str) -> RunInfo:
@@ -645,6 +757,55 @@ class Client:
     ) -> RunInfo:
         """`wait_training` for a run of any job."""
         return _wait(lambda: self.run(project, run_id), _has_ended, timeout, f"The run {run_id}", on_progress)
+
+    # Labels
+
+    def labelling(self, project: str) -> Labelling:
+        """How labelling stands: tasks, answers, rounds."""
+        return cast(Labelling, self._get(_at(project, "labels")))
+
+    def start_round(
+        self,
+        project: str,
+        budget: int | None = None,
+        strategy: Literal["uncertain", "random"] | None = None,
+    ) -> StartedRound:
+        """Have rows chosen and people asked about them; unset, as project.yaml says."""
+        body = {"budget": budget, "strategy": strategy}
+        return cast(StartedRound, self._post(_at(project, "labels", "rounds"), body))
+
+    def next_task(self, project: str, annotator: str) -> NextTask:
+        """The next row that this person may answer about, on the built-in page."""
+        return cast(NextTask, self._get(_at(project, "labels", "next"), annotator=annotator))
+
+    def answer(
+        self,
+        project: str,
+        row: str,
+        label: Label | bool | None,
+        annotator: str,
+        lead_seconds: float | None = None,
+    ) -> AnswerInfo:
+        """Answer about a row, or skip it with None. Answering again changes the answer."""
+        body = {"row": row, "label": _plain(label), "annotator": annotator, "lead_seconds": lead_seconds}
+        return cast(AnswerInfo, self._post(_at(project, "labels", "answers"), body))
+
+    def undo_answer(self, project: str, annotator: str) -> AnswerInfo | None:
+        """Take back the person's last answer or skip; None when there was none."""
+        found = self._post(_at(project, "labels", "undo"), {"annotator": annotator})
+        return cast("AnswerInfo | None", found["undone"])
+
+    def agreement(self, project: str) -> list[AgreementInfo]:
+        """How far people agree, by every coefficient that the answers allow."""
+        return cast("list[AgreementInfo]", self._get(_at(project, "labels", "agreement"))["agreement"])
+
+    def annotators(self, project: str) -> list[AnnotatorInfo]:
+        """How each person does."""
+        return cast("list[AnnotatorInfo]", self._get(_at(project, "labels", "annotators"))["annotators"])
+
+    def label_stability(self, project: str) -> StabilityInfo:
+        """Whether more labels of the same kind would change the model."""
+        return cast(StabilityInfo, self._get(_at(project, "labels", "stability")))
 
     # Models and deployment
 

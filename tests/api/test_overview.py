@@ -18,6 +18,8 @@ COUNTS: dict[str, Any] = {
     "predictions": 5,
     "truths": 5,
     "open_alerts": 0,
+    "open_tasks": 0,
+    "unlabelled": False,
 }
 
 
@@ -30,6 +32,8 @@ COUNTS: dict[str, Any] = {
         ({"predictions": 0}, "predict"),
         ({"truths": 0}, "send_truth"),
         ({"open_alerts": 2}, "look_at_alerts"),
+        ({"open_tasks": 1}, "label"),
+        ({"unlabelled": True, "models": 0, "champion": None}, "label"),
         ({}, "all_well"),
     ],
 )

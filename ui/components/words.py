@@ -47,6 +47,7 @@ TYPES = {
 }
 PAGE_OF_ACTION = {
     "upload": ("app_pages/data.py", "Upload data"),
+    "label": ("app_pages/label.py", "Label rows"),
     "train": ("app_pages/training.py", "Train a model"),
     "predict": ("app_pages/predict.py", "Make a prediction"),
     "send_truth": ("app_pages/predict.py", "Send the truth"),

@@ -35,7 +35,12 @@ class Learner:
 
     @classmethod
     def fit(
-        cls, project: Project, rows: pd.DataFrame, labels: Sequence[Any] | NDArray[Any], seed: int
+        cls,
+        project: Project,
+        rows: pd.DataFrame,
+        labels: Sequence[Any] | NDArray[Any],
+        seed: int,
+        trees: int = 100,
     ) -> Self:
         """A learner of `rows` (frame with the contract's features) and their labels, of a sample of very many."""
         truth = np.asarray(labels, dtype=object if project.is_classification else np.float64)
@@ -43,7 +48,9 @@ class Learner:
             kept = np.random.default_rng(seed).permutation(len(rows))[:MOST_ROWS]
             rows, truth = rows.iloc[kept], truth[kept]
         with threadpool_limits(limits=1):
-            model = make_pipeline(project, "random_forest", {"random_state": seed}).fit(rows, truth)
+            model = make_pipeline(
+                project, "random_forest", {"random_state": seed, "n_estimators": trees}
+            ).fit(rows, truth)
         return cls(project, model)
 
     def uncertainty(self, rows: pd.DataFrame) -> Numbers:
