@@ -9,7 +9,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from tidemill.data import packed, workbook
+from tidemill.data import packed, workbook_guard
 from tidemill.data.read import open_source
 from tidemill.errors import InvalidInput, TidemillError, TooLarge
 
@@ -127,7 +127,7 @@ def test_a_size_that_an_archive_claims_is_not_believed(
 def test_a_workbook_bomb_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workbook, "MAX_UNPACKED", 50_000)
+    monkeypatch.setattr(workbook_guard, "MAX_UNPACKED", 50_000)
     book = openpyxl.Workbook()
     for _ in range(3_000):
         book.worksheets[0].append([1, 2, 3])
@@ -150,7 +150,7 @@ def test_two_cells_in_opposite_corners_are_refused(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("cut", [0, 7, 9, 14])
 def test_a_cell_is_seen_however_it_is_written_and_wherever_a_piece_ends(cell: str, cut: int) -> None:
-    extent = workbook._Extent()
+    extent = workbook_guard._Extent()
     written = f'<row r="1">{cell}<v>1</v></c></row>'.encode()
     middle = written.index(b"<", 1) + cut
     extent.see(written[:middle])
@@ -159,6 +159,6 @@ def test_a_cell_is_seen_however_it_is_written_and_wherever_a_piece_ends(cell: st
 
 
 def test_cells_that_do_not_say_where_they_are_are_counted() -> None:
-    extent = workbook._Extent()
+    extent = workbook_guard._Extent()
     extent.see(b'<row r="1048576">' + b"<c><v>1</v></c>" * 300 + b"</row>")
     assert extent.cells == 300 * 1_048_576

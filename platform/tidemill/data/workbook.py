@@ -8,35 +8,30 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
 
-from tidemill.data.packed import PIECE, counted, open_member
+from tidemill.data import workbook_guard
+from tidemill.data.packed import PIECE
 from tidemill.data.sheet import Archive, Sheet, SheetReader, TooWide
 from tidemill.data.sheet_cells import Unusual
 from tidemill.data.sheet_values import rows_of, text_of
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
-from tidemill.errors import InvalidInput, TooLarge
+from tidemill.data.workbook_guard import (
+    BROKEN,
+    check_memory,
+    check_size,
+    column_number,
+    too_many_cells,
+)
+from tidemill.errors import InvalidInput
 from tidemill.project import Reading
 
-# The reader holds a whole sheet in memory; a small archive can unpack to far more than any real table.
-MAX_UNPACKED = 2_000_000_000
-# It takes 32 bytes for each cell of the rectangle between the first cell and the last, empty or not: two cells in
-# opposite corners of a sheet would be half a terabyte, and end the process.
-MAX_CELLS = 30_000_000
 FAST = frozenset({".xlsx", ".xlsm"})
-BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, OSError)
 CELL = re.compile(rb"<(?:\w+:)?c\s([^<>]*)>")
 REFERENCE = re.compile(rb'\br="([A-Z]+)(\d+)"')
-# As programs write them; a fixed beginning makes the search several times as fast as for all that XML allows.
-COLUMN_LETTERS = re.compile(rb' r="([A-Za-z]{1,3})[0-9]')
-ROW_DIGITS = re.compile(rb' r="[A-Za-z]{0,3}([0-9]{1,7})"')
-UNUSUAL = (b" r ", b" r='", b" r\t", b" r\r", b" r\n", b"\tr", b"\rr", b"\nr")
-ANY_REFERENCE = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,7})["']""")
-CELL_WITHOUT_REFERENCE = re.compile(rb"<c[\s/>]")
 
 
 def open_workbook(place: Place, reading: Reading) -> SourceFile:
@@ -46,7 +41,9 @@ def open_workbook(place: Place, reading: Reading) -> SourceFile:
         name, merged = fast.name, fast.merged
         header, rows = fast.split(reading.header_row)
     else:
-        _check_size(place)
+        check_size(place)
+        if place.path.suffix.lower() not in FAST:
+            check_memory(place, reading.sheet)
         sheet = _read_any(place, reading)
         name, merged = sheet.name, len(sheet.merged_cell_ranges or ())
         rows = _rows(sheet, _error_cells(place, name))
@@ -77,9 +74,11 @@ def _read_fast(place: Place, reading: Reading) -> Sheet | None:
         return None
     try:
         with zipfile.ZipFile(place.path) as archive:
-            return SheetReader(Archive(place, archive, MAX_UNPACKED), MAX_CELLS).read(reading.sheet)
+            return SheetReader(
+                Archive(place, archive, workbook_guard.MAX_UNPACKED), workbook_guard.MAX_CELLS
+            ).read(reading.sheet)
     except TooWide as error:
-        raise _too_many_cells(place, error.rows, error.columns) from error
+        raise too_many_cells(place, error.rows, error.columns) from error
     except (Unusual, CalamineError, ElementTree.ParseError, *BROKEN):
         # The general reader takes what it can of these, and says what is wrong with the others.
         return None
@@ -100,65 +99,6 @@ def _read_any(place: Place, reading: Reading) -> CalamineSheet:
             detail=f"{place.name}: {error}",
             remedy="Open it in a spreadsheet program, save it as .xlsx or CSV, and send that.",
         ) from error
-
-
-def _check_size(place: Place) -> None:
-    """Raise TooLarge when the workbook would not fit into memory; InvalidInput when its archive is broken."""
-    if not zipfile.is_zipfile(place.path):
-        return
-    size = 0
-    try:
-        with zipfile.ZipFile(place.path) as archive:
-            for member in archive.infolist():
-                extent = _Extent()
-                with open_member(archive, member) as handle:
-                    for piece in counted(place, handle, size, MAX_UNPACKED):
-                        size += len(piece)
-                        extent.see(piece)
-                        if extent.cells > MAX_CELLS:
-                            raise _too_many_cells(place, extent.rows, extent.columns)
-    except BROKEN as error:
-        raise InvalidInput(
-            "The workbook cannot be read",
-            detail=f"{place.name}: {error}",
-            remedy="Open it in a spreadsheet program, save it as .xlsx or CSV, and send that.",
-        ) from error
-
-
-class _Extent:
-    """The rectangle that the cells of a sheet span, from its XML seen piece by piece."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.columns = 0
-        self.rest = b""
-
-    @property
-    def cells(self) -> int:
-        return self.rows * self.columns
-
-    def see(self, piece: bytes) -> None:
-        piece = self.rest + piece
-        cut = piece.rfind(b"<")
-        self.rest = piece[cut:] if 0 <= len(piece) - cut < 1000 else b""
-        if any(mark in piece for mark in UNUSUAL):
-            piece = ANY_REFERENCE.sub(rb' r="\1\2"', piece)
-        rows, letters = set(ROW_DIGITS.findall(piece)), set(COLUMN_LETTERS.findall(piece))
-        self.rows = max([self.rows, *map(int, rows)])
-        self.columns = max([self.columns, *(_column_number(each.decode().upper()) + 1 for each in letters)])
-        # Cells need not say where they are; then they stand one beside the other.
-        longest = max(piece.split(b"<row"), key=len)
-        if len(longest) > 2 * self.columns:
-            self.columns = max(self.columns, len(CELL_WITHOUT_REFERENCE.findall(longest)))
-
-
-def _too_many_cells(place: Place, rows: int, columns: int) -> TooLarge:
-    return TooLarge(
-        "The workbook is too large",
-        detail=f"{place.name} has a sheet of {rows} rows and {columns} columns, at most "
-        f"{MAX_CELLS} cells are read",
-        remedy="Delete stray cells far from the table, or save the sheet as CSV, which has no such limit.",
-    )
 
 
 def _choose(book: CalamineWorkbook, place: Place, sheet: str | None) -> CalamineSheet:
@@ -210,7 +150,7 @@ def _error_cells(place: Place, sheet: str) -> dict[tuple[int, int], str]:
         for attributes in _cells_of(archive, member) if member else ():
             if b't="e"' in attributes and (found_at := REFERENCE.search(attributes)):
                 letters, row = found_at[1].decode(), int(found_at[2])
-                found[row, _column_number(letters)] = f"{letters}{row}"
+                found[row, column_number(letters)] = f"{letters}{row}"
     return found
 
 
@@ -240,10 +180,3 @@ def _sheet_member(archive: zipfile.ZipFile, sheet: str) -> str | None:
             member = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
             return member if member in archive.namelist() else None
     return None
-
-
-def _column_number(letters: str) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number - 1
