@@ -87,6 +87,13 @@ def _texts(folder: Path) -> Iterator[Case]:
     yield Case(
         write("formula.csv", lines("formula", "f,=1+cmd|' /C calc'!A0,no")), "accepted", 4, 1, "number"
     )
+    yield Case(write("no_header.csv", "1,2,3\n4,5,6\n"), "refused", says="no header")
+    # A file of rejected rows that comes back: what we wrote before the columns is no data, and proves nothing.
+    ours = '_line,_reason,name,n,y\n7,"=1+1",mended,1,no\n,,"\'=1+cmd",2,no\n9,,,,\n'
+    yield Case(write("repaired.csv", ours), "accepted", 3, 1, "every cell")
+    yield Case(
+        write("forged.csv", "_row,_file,name,n,y\nx,y,a,1,no\n"), "refused", says="name cannot be used"
+    )
     many = ",".join(f"c{number}" for number in range(10_000))
     yield Case(write("many_columns.csv", f"{many}\n{many}\n"), "refused", says="too many columns")
     yield Case(write("workbook.csv", _workbook("ext")), "refused", says="not text")

@@ -60,11 +60,47 @@ def test_a_feature_that_tells_the_label_alone_is_reported(kind):
     assert [(leak.kind, leak.blocking) for leak in leaks] == [("predicts_target", False)]
 
 
-def test_a_straight_line_to_a_number_is_reported():
+@pytest.mark.parametrize("kind", ["float", "category"])
+def test_a_feature_that_tells_nearly_every_label_is_reported(kind):
     rows = table()
-    rows["_label"] = rows["x"] * 7
+    told = rows["_label"].map({"a": 1.5, "b": 2.5})
+    told[5] = 4.0 - told[5]
+    if kind == "float":
+        told = told + np.random.default_rng(3).normal(0, 0.01, ROWS)
+        told[5] = 2.0  # between the classes and not beyond them: ranks nearly all
+    leaks = find_leakage(rows.assign(extra=told if kind == "float" else told.map(str)), project(kind))
+    assert [(leak.kind, leak.column, leak.blocking) for leak in leaks] == [
+        ("predicts_target", "extra", False)
+    ]
+    assert "role ignore" in leaks[0].detail
+
+
+@pytest.mark.parametrize("kind", ["float", "category"])
+def test_a_good_feature_is_no_leak(kind):
+    rows = table()
+    told = rows["_label"].map({"a": 0.0, "b": 1.0}) + np.random.default_rng(3).normal(0, 0.35, ROWS)
+    extra = told if kind == "float" else told.round().map(str)
+    assert find_leakage(rows.assign(extra=extra), project(kind)) == []
+
+
+def test_a_rare_class_makes_no_column_a_leak():
+    rows = table(extra=["p", "q"] * (ROWS // 2))
+    rows["_label"] = ["b" if index == 7 else "a" for index in range(ROWS)]
+    assert [leak for leak in find_leakage(rows, project("category")) if leak.column == "extra"] == []
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_a_straight_line_to_a_number_is_reported(noise):
+    rows = table()
+    rows["_label"] = rows["x"] * 7 + np.random.default_rng(3).normal(0, noise, ROWS)
     leaks = find_leakage(rows, project(task="regression", target="float"))
     assert [leak.kind for leak in leaks] == ["predicts_target"]
+
+
+def test_a_number_that_goes_with_the_label_is_no_leak():
+    rows = table()
+    rows["_label"] = rows["x"] * 7 + np.random.default_rng(3).normal(0, 1.0, ROWS)
+    assert find_leakage(rows, project(task="regression", target="float")) == []
 
 
 def test_a_row_on_both_sides_blocks():

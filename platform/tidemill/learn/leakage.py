@@ -21,8 +21,16 @@ Kind = Literal[
 
 # Below this many rows a feature can separate the classes by mere chance.
 _ENOUGH_ROWS = 20
+# One column of measurements alone hardly ever ranks the classes so well, or tells them so surely.
+_MANY_ROWS = 100
+_TOO_GOOD_RANKING = 0.995
+_TOO_SURE = 0.99
+_TOO_STRAIGHT = 0.999  # share of the label's variance
 # Rows of continuous measurements do not coincide by chance; a twentieth of them is a copied file.
 _TWINS_ALLOWED = 0.05
+
+
+_ADVICE = "if it is known only after the target is, give it the role ignore"
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,9 @@ def _tells_target(features: pd.DataFrame, name: str, project: Project) -> Leak |
     ordered = column is not None and column.type in NUMERIC | TEMPORAL
     if (_separates if ordered else _determines)(known, name):
         detail = f"{name!r} alone predicts the label in all {len(known)} rows that have it"
-        return Leak("predicts_target", name, detail, False)
+        return Leak("predicts_target", name, f"{detail}: {_ADVICE}", False)
+    if len(known) >= _MANY_ROWS and (told := (_ranks if ordered else _nearly_determines)(known, name)):
+        return Leak("predicts_target", name, f"{name!r} alone {told}: {_ADVICE}", False)
     return None
 
 
@@ -86,8 +96,8 @@ def _tells_number(known: pd.DataFrame, name: str) -> Leak | None:
     correlation = (
         float(np.mean((values - values.mean()) * (truth - truth.mean()))) / spread if spread else 0.0
     )
-    if abs(correlation) > 1 - 1e-12:
-        return Leak("predicts_target", name, f"the label is a straight line of {name!r}", False)
+    if correlation**2 > _TOO_STRAIGHT:
+        return Leak("predicts_target", name, f"the label is a straight line of {name!r}: {_ADVICE}", False)
     return None
 
 
@@ -96,6 +106,32 @@ def _determines(known: pd.DataFrame, name: str) -> bool:
     pairs = known.drop_duplicates()
     distinct = int(known[name].nunique())
     return len(pairs) == distinct and 1 < distinct <= len(known) / 2
+
+
+def _nearly_determines(known: pd.DataFrame, name: str) -> str:
+    """How surely the values tell the label, when that is too sure; else nothing."""
+    if known[name].nunique() > len(known) / 10:
+        return ""
+    counts = known.groupby([name, "_label"], observed=True).size()
+    sure = float(counts.groupby(level=0).max().sum()) / len(known)
+    usual = float(known["_label"].value_counts(normalize=True).iloc[0])
+    # Where nearly all rows have one label, any column is sure of it.
+    if sure < _TOO_SURE or 1 - sure > (1 - usual) / 10:
+        return ""
+    return f"tells the label in {sure:.1%} of {len(known)} rows"
+
+
+def _ranks(known: pd.DataFrame, name: str) -> str:
+    """How well the values rank two classes, when that is too well; else nothing."""
+    if known["_label"].nunique() != 2:
+        return ""
+    first = (known["_label"] == known["_label"].iloc[0]).to_numpy(dtype=bool)
+    ranks = known[name].rank().to_numpy(dtype=np.float64)
+    count, other = int(first.sum()), int((~first).sum())
+    # The area under the ROC curve by rank sums (Hanley and McNeil 1982), either way round.
+    area = (float(ranks[first].sum()) - count * (count + 1) / 2) / (count * other)
+    area = max(area, 1 - area)
+    return f"ranks the classes with a ROC AUC of {area:.4f}" if area >= _TOO_GOOD_RANKING else ""
 
 
 def _separates(known: pd.DataFrame, name: str) -> bool:
