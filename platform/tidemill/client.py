@@ -644,7 +644,9 @@ class Client:
         """
         lines = (json.dumps(_plain(record), allow_nan=False).encode() + b"\n" for record in records)
         headers = {"Content-Type": "application/x-ndjson"}
-        return cast(FileRecord, self._json("POST", _at(project, "records"), content=lines, headers=headers))
+        return cast(
+            FileRecord, self._json("POST", _at(project, "records"), content=_gathered(lines), headers=headers)
+        )
 
     def files(self, project: str) -> list[FileRecord]:
         """The files sent or dropped, newest first."""
@@ -1025,6 +1027,18 @@ def _plain(value: Any) -> Any:
 def _pieces(handle: BinaryIO, size: int = 262_144) -> Iterator[bytes]:
     while piece := handle.read(size):
         yield piece
+
+
+def _gathered(lines: Iterable[bytes], size: int = 262_144) -> Iterator[bytes]:
+    """The same bytes in larger pieces: a packet for each row would cost more than the row."""
+    waiting = bytearray()
+    for line in lines:
+        waiting += line
+        if len(waiting) >= size:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
 
 
 def _digest_of(handle: BinaryIO) -> tuple[str, int]:
