@@ -263,3 +263,20 @@ def test_the_command_prints_both(
     assert cells(capfdbinary.readouterr().out)[1][3:] == ["b1", "old", "1", "basic", "", "", "no"]
     assert cli.main(["data", "rejects", "shop", "none.csv"]) == 1
     assert b"There is no such file" in capfdbinary.readouterr().err
+
+
+def test_a_row_with_an_error_in_a_cell_keeps_its_other_cells(
+    home: Home, send: Send, download: Callable[..., bytes], tmp_path: Path
+) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(HEADER.split(","))
+    book.active.append(["a1", 40, 9.5, "basic", None, None, "no"])
+    book.active.append(["b1", "#DIV/0!", 1.25, "basic", None, None, "no"])
+    book.active["B3"].data_type = "e"
+    book.save(tmp_path / "one.xlsx")
+    outcome = send("one.xlsx", (tmp_path / "one.xlsx").read_bytes())
+    row = cells(download(outcome))[1]
+    assert row[2:] == ["a cell of the row holds an error", "b1", "#ERROR", "1.25", "basic", "", "", "no"]
+    assert send("as-it-was.csv", download(outcome)).accepted == 0
+    send("two.csv", mended(download(outcome), L3_age="30"))
+    assert [each["_row"] for each in table(home)] == ["a1", "b1"]

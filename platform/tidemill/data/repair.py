@@ -35,6 +35,10 @@ from tidemill.project import NUMERIC, Project
 PIECE = 1 << 16
 POINT = re.compile(r"[+-]?[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?")
 
+# How a reader of workbooks names the cell that holds an error, and how it is shown.
+ERROR_PLACE = re.compile(r"([A-Z]{1,3})[0-9]+")
+ERROR = "#ERROR"
+
 Record = Mapping[str, Any]
 
 
@@ -146,7 +150,9 @@ def _joined(rows: Iterator[Row], reasons: Iterator[tuple[int, str]], name: str) 
 def _cells(row: Row, source: SourceFile, swap: set[int]) -> list[str]:
     """The cells of a row as they are to be mended."""
     cells: Sequence[str | None] = row.cells
-    if row.fault is not None:
+    if row.fault is not None and (place := ERROR_PLACE.fullmatch(row.fault.value)) and row.fault.cells:
+        cells = _with_error(row.fault.cells, place[1])
+    elif row.fault is not None:
         raw = (
             row.fault.value.split(source.delimiter or "\0") if row.fault.value else [""] * len(source.columns)
         )
@@ -157,6 +163,18 @@ def _cells(row: Row, source: SourceFile, swap: set[int]) -> list[str]:
         guarded(cell.replace(".", ",") if index in swap and POINT.fullmatch(cell) else cell)
         for index, cell in enumerate(shown)
     ]
+
+
+def _with_error(cells: Sequence[str | None], letters: str) -> list[str | None]:
+    """The cells of a row of a workbook, marked where a formula failed: left empty it would come back as missing."""
+    index = 0
+    for letter in letters:
+        index = index * 26 + ord(letter) - ord("A") + 1
+    place = index - 1
+    if place < len(cells) and cells[place] is None:
+        return [*cells[:place], ERROR, *cells[place + 1 :]]
+    # The table does not begin in column A: one of the empty cells it is.
+    return [ERROR if cell is None else cell for cell in cells]
 
 
 def _pointed(source: SourceFile, project: Project) -> set[int]:
