@@ -8,7 +8,9 @@ given, and `data/workbook.py` reads the workbook with the general reader: nothin
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from xml.etree import ElementTree
@@ -26,6 +28,10 @@ from tidemill.data.staging import Chunk, InPieces
 
 # The XML at hand at once: the arrays made of it should stay in the processor's cache.
 BLOCK = 1 << 21
+AT_ONCE = 2
+# Each chunk costs the judges of its rows some statements, however few rows it has.
+CHUNK_ROWS = 50_000
+CHUNK_CELLS = 2_000_000
 # A row that is longer than this is no row of a table.
 LONGEST_ROW = 1 << 26
 WORKSHEET = "/worksheet"
@@ -63,10 +69,15 @@ class Sheet:
         return None, InPieces(pieces)
 
     def _chunks(self) -> Iterator[Chunk]:
-        """The rows that hold anything. Each piece is let go of once it was taken."""
+        """The rows that hold anything, several pieces at a time, each let go of once it was taken."""
         self.pieces.reverse()
+        most = min(CHUNK_ROWS, CHUNK_CELLS // (self.columns[1] - self.columns[0] + 1) + 1)
         while self.pieces:
-            yield self._chunk(self.pieces.pop())
+            taken: list[Chunk] = []
+            while self.pieces and sum(chunk.rows for chunk in taken) < most:
+                taken.append(self._chunk(self.pieces.pop()))
+            faults = [row for chunk in taken for row in chunk.faults]
+            yield Chunk(pa.concat_tables([chunk.cells for chunk in taken]), faults)
 
     def _chunk(self, piece: Piece) -> Chunk:
         first, last = self.columns
@@ -185,13 +196,11 @@ class SheetReader:
     def _sheet(self, name: str, shared: pa.StringArray, oracle: Oracle) -> Sheet:
         sheet = Sheet(name)
         last_row, first, last = 0, 1 << 20, 0
-        for text in self._blocks(sheet):
-            block = cells_of(text)
-            if len(block.row) and block.row[0] <= last_row:
-                raise Unusual
-            piece = piece_of(block, shared, oracle)
+        for piece in _in_turn(lambda text: piece_of(cells_of(text), shared, oracle), self._blocks(sheet)):
             if not len(piece.lines):
                 continue
+            if piece.lines[0] <= last_row:
+                raise Unusual
             last_row = int(piece.lines[-1])
             places = [*piece.columns, *chain.from_iterable(piece.errors.values())]
             first, last = min(first, *places), max(last, *places)
@@ -236,6 +245,22 @@ class SheetReader:
             rest = rest[-20:] + piece
         if not rest.rstrip().endswith(b"</worksheet>"):
             raise Unusual
+
+
+def _in_turn(work: Callable[[bytes], Piece], texts: Iterator[bytes]) -> Iterator[Piece]:
+    """The work on each text, in order; two at a time, since arrays are worked on outside of Python's lock."""
+    waiting: deque[Future[Piece]] = deque()
+    with ThreadPoolExecutor(AT_ONCE) as workers:
+        try:
+            for text in texts:
+                waiting.append(workers.submit(work, text))
+                if len(waiting) > AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
 
 
 class TooWide(Exception):
