@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -153,10 +152,10 @@ def _rows(xml: Bytes, tags: Numbers, codes: npt.NDArray[np.uint8]) -> _Rows:
     at = tags[:-1][(codes == ROW) | (codes == ROW_EMPTY)]
     if not np.array_equal(_eight(xml, at), _eight_of(b'<row r="', len(at))):
         raise Unusual
-    window = _windows(xml, at + 8, 8)
-    quote = window == ord('"')
+    text = _eight(xml, at + 8)
+    quote = text.view(np.uint8).reshape(-1, 8) == ord('"')
     digits = quote.argmax(axis=1).astype(np.int64)
-    text = window.view("<u8")[:, 0] & MASKS[digits + 1]
+    text = text & MASKS[digits + 1]
     number = number_before(xml, at + 8 + digits, digits)
     if not (digits.all() and (number >= 1).all() and (number <= MAX_ROW).all()):
         raise Unusual
@@ -253,6 +252,14 @@ def number_before(xml: Bytes, end: Numbers, digits: Numbers) -> Numbers:
     return np.where(possible, word.astype(np.int64), -1)
 
 
+def whole_numbers(block: Block, which: Numbers) -> npt.NDArray[np.bool_]:
+    """Which of these values are at most 8 digits without a needless zero."""
+    begin, end = block.begin[which], block.end[which]
+    number = number_before(block.xml, end, end - begin)
+    known: npt.NDArray[np.bool_] = (number >= 0) & ((block.xml[begin] != ord("0")) | (end - begin == 1))
+    return known
+
+
 def texts(block: Block, which: Numbers) -> tuple[Numbers, Bytes]:
     """The values of these cells, one behind the other: where each begins, and the bytes."""
     begin, end = block.begin[which], block.end[which]
@@ -263,14 +270,10 @@ def texts(block: Block, which: Numbers) -> tuple[Numbers, Bytes]:
     return offsets, block.xml[places]
 
 
-def _windows(xml: Bytes, at: Numbers, width: int) -> Any:
-    return np.lib.stride_tricks.sliding_window_view(xml, width)[at]
-
-
 def _eight(xml: Bytes, at: Numbers) -> npt.NDArray[np.uint64]:
     """The eight bytes from each place on, as one number."""
-    window: npt.NDArray[np.uint64] = _windows(xml, at, 8).view("<u8")[:, 0]
-    return window
+    every: npt.NDArray[np.uint64] = np.ndarray((len(xml) - 7,), "<u8", buffer=xml, strides=(1,))
+    return every[at]
 
 
 def _eight_of(text: bytes, times: int) -> npt.NDArray[np.uint64]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from python_calamine import CalamineSheet, CalamineWorkbook
 
-from tidemill.data.sheet_cells import Block, Numbers, Unusual, number_before, texts
+from tidemill.data.sheet_cells import Block, Numbers, Unusual, number_before, texts, whole_numbers
 
 # Numbers that are written as they would be shown again: at most 15 digits, no exponent, no needless zero.
 PLAIN = r"^(?:-?[1-9][0-9]{0,14}|0|-?[1-9][0-9]*\.[0-9]*[1-9]|-?0\.0{0,3}[1-9](?:[0-9]*[1-9])?)$"
@@ -229,7 +229,7 @@ def _texts(
     if form == "b":
         return _booleans(written, ask)
     if form == "n" and oracle.style(style) == "number":
-        return _numbers(written, ask)
+        return _numbers(written, np.flatnonzero(~whole_numbers(block, which)), ask)
     if form == "n" and oracle.style(style) == "date":
         return _moments(written, ask, oracle.from_1904)
     return pa.array(ask(list(range(len(which)))), pa.string())
@@ -248,10 +248,14 @@ def _booleans(written: pa.StringArray, ask: Callable[[list[int]], list[str | Non
     return _replaced(text, odd, ask(odd.tolist())) if len(odd) else text
 
 
-def _numbers(written: pa.StringArray, ask: Callable[[list[int]], list[str | None]]) -> pa.StringArray:
-    short = pc.less_equal(pc.binary_length(written), PLAIN_LENGTH)
-    plain = pc.and_(short, pc.match_substring_regex(written, PLAIN))
-    other = np.flatnonzero(pc.invert(plain).to_numpy(zero_copy_only=False))
+def _numbers(
+    written: pa.StringArray, unlike: Numbers, ask: Callable[[list[int]], list[str | None]]
+) -> pa.StringArray:
+    """Numbers as they are shown; `unlike` are those not yet known to be written so."""
+    some = written.take(pa.array(unlike))
+    short = pc.less_equal(pc.binary_length(some), PLAIN_LENGTH)
+    plain = pc.and_(short, pc.match_substring_regex(some, PLAIN))
+    other = unlike[np.flatnonzero(pc.invert(plain).to_numpy(zero_copy_only=False))]
     if not len(other):
         return written
     rest = written.take(pa.array(other))
