@@ -7,32 +7,35 @@ Here belongs the decision over rows of one file. It neither publishes nor moves 
 from __future__ import annotations
 
 import csv
+import heapq
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidemill.data import row_rules
+from tidemill.data.bulk import Bulk
 from tidemill.data.casting import (
     ARROW_TYPES,
-    SQL_TYPES,
     Broken,
     broken,
     cleaned,
     explain,
-    literal,
     quoted,
     typed,
 )
 from tidemill.data.contract import EXAMPLES, ColumnChange, kind_of, missing_columns, renamed_columns
+from tidemill.data.delimited import Delimited
 from tidemill.data.formula import harmless
 from tidemill.data.source import SourceFile
 from tidemill.data.staging import Chunk, chunks
+from tidemill.data.unique import Unique
 from tidemill.errors import ContractChanged, ContractViolation, Corrupt
 from tidemill.project import Project, Rejects
 from tidemill.store.durable import disk_full_is_an_error
@@ -172,11 +175,37 @@ def _other_types(changed: list[ColumnChange], tally: Tally, name: str) -> Contra
     )
 
 
+def _insert(rejects: Path, more: Iterable[tuple[int, str, str, str]]) -> None:
+    """Add rejects to a list of them, in the order of their lines."""
+    aside = rejects.with_name(f"{rejects.name}-more")
+    with (
+        disk_full_is_an_error(rejects),
+        rejects.open(encoding="utf-8", newline="") as before,
+        aside.open("w", encoding="utf-8", newline="") as handle,
+    ):
+        rows = csv.reader(before)
+        writer = csv.writer(handle)
+        writer.writerow(next(rows))
+        merged: Iterator[Sequence[Any]] = heapq.merge(rows, more, key=lambda row: int(row[0]))
+        writer.writerows(merged)
+        handle.flush()
+        os.fsync(handle.fileno())
+    aside.replace(rejects)
+
+
 class Acceptor:
-    """Takes the rows of one file apart: `remember`, iterate over `tables`, then look at `tally`."""
+    """Takes the rows of one file apart: iterate over `tables`, then look at `tally`.
+
+    Values that may occur once are looked at when all rows are written: see `doubles`.
+    """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, source: SourceFile, project: Project, sha256: str
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        source: SourceFile,
+        project: Project,
+        sha256: str,
+        scratch: Path,
     ) -> None:
         self.connection = connection
         self.source = source
@@ -191,22 +220,25 @@ class Acceptor:
         empty = "".join(f", NULL::VARCHAR AS c{place[name]}" for name in absent)
         self.cells = f"(SELECT *{empty} FROM chunk)"
         self.columns = [(name, column, place[name]) for name, column in project.columns.items()]
-        self.unique = [
-            (name, index) for name, column, index in self.columns if column.role == "id" or column.unique
-        ]
+        self.unique = {
+            index: name for name, column, index in self.columns if column.role == "id" or column.unique
+        }
+        self.values = Unique(list(self.unique.values()))
         self.rules = list(enumerate(project.rules))
         self.mistyped: dict[str, tuple[int, dict[str, None]]] = {}
+        self.judged = False
+        self.delimited = source.delimited if source.as_it_stands else None
+        self.bulk = self._bulk(self.delimited, scratch) if self.delimited else None
 
     def tables(self, rejects: Path, on_progress: Callable[[int], None] | None = None) -> Iterator[pa.Table]:
-        """The accepted rows, chunk by chunk, while the rejected ones are written to `rejects`."""
+        """The accepted rows, piece by piece, while the rejected ones are written to `rejects`."""
         with disk_full_is_an_error(rejects), rejects.open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)
             writer.writerow(REJECT_HEADER)
-            for chunk in chunks(self.source):
-                self.tally.rows += chunk.rows
-                self._check(chunk)
+            for good, chunk in self._pieces():
+                self.tally.rows += chunk.rows + (good.num_rows if good else 0)
                 writer.writerows(sorted(self._rejected(chunk)))
-                yield self._accepted()
+                yield self._accepted(good)
                 if on_progress is not None:
                     on_progress(self.tally.rows)
             handle.flush()
@@ -215,17 +247,49 @@ class Acceptor:
         self.tally.changed = [self._changed(name, *found) for name, found in self.mistyped.items()]
         self.tally.complete = True
 
-    def remember(self, known: Sequence[str]) -> None:
-        """Note the values that may not occur again in id and unique columns: those of the Parquet files `known`."""
-        for name, index in self.unique:
-            kind = SQL_TYPES[self.project.columns[name].type]
-            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE seen{index} (value {kind}, here BOOLEAN)")
-            if known:
-                paths = ", ".join(literal(path) for path in known)
-                self.connection.execute(
-                    f"INSERT INTO seen{index} SELECT {quoted(name)}, false FROM read_parquet([{paths}]) "
-                    f"WHERE {quoted(name)} IS NOT NULL"
-                )
+    def _pieces(self) -> Iterator[tuple[pa.Table | None, Chunk]]:
+        """The rows of the file piece by piece: those that are plainly good, and those to be judged."""
+        if self.delimited is None or self.bulk is None:
+            yield from ((None, chunk) for chunk in chunks(self.source))
+            return
+        stretches = self.delimited.stretches()
+        for stretch in stretches:
+            if (taken := self.bulk.take(stretch)) is not None:
+                yield taken.good, Chunk(taken.doubtful, taken.odd)
+            else:
+                careful = replace(self.source, rows=self.delimited.carefully(stretch, stretches))
+                yield from ((None, chunk) for chunk in chunks(careful))
+
+    def _bulk(self, delimited: Delimited, scratch: Path) -> Bulk:
+        return Bulk(
+            self.connection,
+            delimited,
+            self.project,
+            self.columns,
+            decimal=self.source.decimal,
+            unique=list(self.unique),
+            scratch=scratch,
+        )
+
+    def doubles(self, written: str, known: Sequence[str], rejects: Path) -> list[int]:
+        """The numbers of the rows in the Parquet file `written` that repeat a value which may occur once.
+
+        They stood in an earlier row, or stand in the files `known`. They are rejected: added to `rejects` and
+        counted so; whoever wrote the file must leave them out of it.
+        """
+        found = self.values.doubles(self.connection, written, known)
+        if found:
+            columns = self.project.columns
+            _insert(
+                rejects,
+                [
+                    self._reject(each.line, each.column, each.value, explain(columns[each.column], each.code))
+                    for each in found
+                ],
+            )
+        self.tally.accepted -= len(found)
+        self.tally.rejected += len(found)
+        return [each.place for each in found]
 
     def _check(self, chunk: Chunk) -> None:
         """Make the table `checked`: line, cells c, typed values t and broken rules f of every column, and for each
@@ -241,8 +305,6 @@ class Acceptor:
             f"coded AS (SELECT *, {codes} FROM typed) {self._with_rules()}"
         )
         self.connection.unregister("chunk")
-        for _, index in self.unique:
-            self._check_unique(index)
 
     def _with_rules(self) -> str:
         """SQL of the rows of `coded`, with a column g for each rule over the row."""
@@ -258,49 +320,64 @@ class Acceptor:
         broken_rules = ", ".join(f"{row_rules.breaks(rule)} AS g{index}" for index, rule in self.rules)
         return f"SELECT {back}, {broken_rules} FROM (SELECT {aside}, {named} FROM coded)"
 
-    def _check_unique(self, i: int) -> None:
-        good = self._good
-        self.connection.execute(
-            f"UPDATE checked SET f{i} = CASE WHEN seen.here THEN {int(Broken.TWICE)} ELSE {int(Broken.KNOWN)} END "
-            f"FROM seen{i} AS seen WHERE {good} AND t{i} = seen.value"
-        )
-        self.connection.execute(
-            f"UPDATE checked SET f{i} = {int(Broken.TWICE)} WHERE {good} AND t{i} IS NOT NULL AND line NOT IN "
-            f"(SELECT min(line) FROM checked WHERE {good} AND t{i} IS NOT NULL GROUP BY t{i})"
-        )
-
     @property
     def _good(self) -> str:
         keeps = [f"f{index} = 0" for *_, index in self.columns] + [f"NOT g{index}" for index, _ in self.rules]
         return "(" + " AND ".join(keeps) + ")"
 
-    def _accepted(self) -> pa.Table:
-        for _, index in self.unique:
-            self.connection.execute(
-                f"INSERT INTO seen{index} SELECT t{index}, true FROM checked "
-                f"WHERE {self._good} AND t{index} IS NOT NULL"
-            )
-        names = ", ".join(f"t{index} AS {quoted(name)}" for name, _, index in self.columns)
-        found = self.connection.sql(
-            f"SELECT {self._row_name()} AS _row, {literal(self.sha256[:16])} AS _file, line AS _line, {names} "
-            f"FROM checked WHERE {self._good} ORDER BY line"
+    def _accepted(self, good: pa.Table | None) -> pa.Table:
+        """The rows accepted from the piece at hand, in the order of their lines, without hashes."""
+        values = ", ".join(f"t{index}" for *_, index in self.columns)
+        hashes = "".join(
+            f", CASE WHEN t{index} IS NOT NULL THEN hash(t{index}) END AS h{index}" for index in self.unique
         )
-        table: pa.Table = found.to_arrow_table().cast(self.schema)
-        self.tally.accepted += table.num_rows
-        return table
+        found = good
+        if self.judged:
+            found = self.connection.sql(
+                f"SELECT {values}{hashes}, line FROM checked WHERE {self._good} ORDER BY line"
+            ).to_arrow_table()
+            if good is not None:
+                found = pa.concat_tables([good, found]).sort_by("line") if found.num_rows else good
+        if found is None:
+            return self.schema.empty_table()
+        for index, name in self.unique.items():
+            self.values.add(name, found.column(f"h{index}"))
+        self.tally.accepted += found.num_rows
+        line = found.column("line")
+        columns = {
+            "_row": self._row_name(found, line),
+            "_file": pa.repeat(self.sha256[:16], found.num_rows),
+            "_line": line,
+            **{name: found.column(f"t{index}") for name, _, index in self.columns},
+        }
+        return pa.table(columns).cast(self.schema)
 
-    def _row_name(self) -> str:
+    def _row_name(self, found: pa.Table, line: pa.ChunkedArray) -> pa.ChunkedArray:
         if (name := self.project.id_column) is None:
-            return f"{literal(self.sha256[:12] + ':')} || line"
+            prefix = pa.scalar(f"{self.sha256[:12]}:")
+            return pc.binary_join_element_wise(prefix, line.cast(pa.string()), "")
         index = next(index for column, _, index in self.columns if column == name)
-        return f"CAST(t{index} AS VARCHAR)"
+        return self._as_text(found.column(f"t{index}"))
+
+    def _as_text(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Values as DuckDB writes them: an id of a date or a number, too."""
+        if pa.types.is_string(values.type):
+            return values
+        self.connection.register("ids", pa.table({"id": values}))
+        text = self.connection.sql("SELECT CAST(id AS VARCHAR) AS id FROM ids").to_arrow_table().column("id")
+        self.connection.unregister("ids")
+        return text
 
     def _rejected(self, chunk: Chunk) -> Iterator[tuple[int, str, str, str]]:
-        """The rejects of the chunk at hand: one for each broken rule of each rejected row."""
+        """Judge a chunk, and give its rejects: one for each broken rule of each rejected row."""
         for row in chunk.faults:
             assert row.fault is not None
             self.tally.rejected += 1
             yield self._reject(row.line, row.fault.column, row.fault.value, row.fault.reason)
+        self.judged = chunk.cells.num_rows > 0
+        if not self.judged:
+            return
+        self._check(chunk)
         codes = ", ".join(f"f{index}, c{index}" for *_, index in self.columns)
         flags = "".join(f", g{index}" for index, _ in self.rules)
         found = self.connection.execute(f"SELECT line, {codes}{flags} FROM checked WHERE NOT {self._good}")

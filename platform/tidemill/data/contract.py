@@ -159,8 +159,9 @@ def kind_of(connection: duckdb.DuckDBPyConnection, texts: Sequence[str], decimal
     values = ", ".join(f"({literal(text)})" for text in texts)
     for kind in (*TRIED, "boolean") if texts else ():
         parsed = typed(Column(type=kind), "v", decimal)
-        row = connection.execute(f"SELECT bool_and(({parsed}) IS NOT NULL) FROM (VALUES {values}) AS x(v)")
-        if (answer := row.fetchone()) and answer[0]:
+        query = f"SELECT bool_and(({parsed}) IS NOT NULL) FROM (VALUES {values}) AS x(v)"
+        ((all_are,),) = connection.execute(query).fetchall()
+        if all_are:
             return kind
     return "string"
 

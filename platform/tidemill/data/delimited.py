@@ -2,7 +2,8 @@
 
 Here belongs how text becomes records with exact line numbers, and what happens when quoting is broken: a quote
 that is never closed must cost its own line and no other. Names of columns and meaning of cells are checked
-elsewhere.
+elsewhere. This is the reader that misses nothing; the bulk of a large file is read by `data/bulk.py`, which gives
+every line that is not plainly right to this one.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import codecs
 import csv
 import io
 import re
+import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from tidemill.data.source import BLANK_ROW, Fault, Place, Row, SourceFile, empty_file
+from tidemill.data.stretches import MAX_LINE, Stretch, cut, too_long
 from tidemill.errors import Corrupt, InvalidInput
 from tidemill.project import Reading
 
@@ -26,7 +30,6 @@ DELIMITERS = ",;\t|"
 SNIFFED_RECORDS = 400
 # A quoted cell may run over so many lines; a quote still open then is a stray one.
 MAX_RECORD_LINES = 500
-MAX_LINE = 1 << 24
 
 MAGIC = {
     b"PK\x03\x04": "a zip archive or an Office file",
@@ -38,6 +41,7 @@ MAGIC = {
     b"\xff\xd8\xff": "a picture",
     b"SQLite format 3": "an SQLite database",
 }
+ASCII_BASED = frozenset({"utf-8", "utf-8-sig", "cp1252", "latin-1"})
 CONTROL = bytes(set(range(32)) - set(b"\t\n\r\f\x1a\x00"))
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+\s*")
 DECIMAL_POINT = re.compile(r"\s*[+-]?\d*\.\d+\s*")
@@ -68,7 +72,8 @@ def open_delimited(place: Place, reading: Reading) -> SourceFile:
     dialect = replace(dialect, delimiter=reading.delimiter or _detect_delimiter(place, dialect))
     if has_quotes and not _quotes_enclose(place, dialect):
         dialect = replace(dialect, quoted=False)
-    rows = _records(place, dialect)
+    lines = _Lines(_open_text(place, dialect), place.name, dialect.skipped)
+    rows = _records(lines, dialect)
     header = next(rows, None)
     if header is None:
         raise empty_file(place.name)
@@ -88,7 +93,45 @@ def open_delimited(place: Place, reading: Reading) -> SourceFile:
         decimal=reading.decimal or _detect_decimal(place, dialect),
         header_row=header.line,
         head=header.cells,
+        delimited=Delimited(place, dialect, len(header.cells), lines.read),
     )
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """The rows of a CSV in stretches of lines: `width` cells each, behind `above` lines with the header.
+
+    Every row is in one stretch, or read carefully from one on to the end of a later one.
+    """
+
+    place: Place
+    dialect: Dialect
+    width: int
+    above: int
+
+    def stretches(self) -> Iterator[Stretch]:
+        return cut(self.place, self.dialect.encoding, self.above)
+
+    def carefully(self, stretch: Stretch, following: Iterator[Stretch]) -> Iterator[Row]:
+        """The rows of a stretch; when its last record does not end in it, those of the `following` one as well."""
+        waiting = deque(_lines_of(stretch))
+
+        def readline() -> str:
+            if not waiting and lines.record and (more := next(following, None)) is not None:
+                waiting.extend(_lines_of(more))
+            return waiting.popleft() if waiting else ""
+
+        lines = _Lines(readline, self.place.name, stretch.first_line - 1)
+        return _records(lines, self.dialect, self.width)
+
+    def line(self, number: int, text: bytes) -> Iterator[Row]:
+        """The row that stands in one line; nothing where the line is blank."""
+        once = iter([text.decode(), ""])
+        return _records(_Lines(lambda: next(once, ""), self.place.name, number - 1), self.dialect, self.width)
+
+
+def _lines_of(stretch: Stretch) -> io.StringIO:
+    return io.StringIO(stretch.text, newline="")
 
 
 def _detect_encoding(place: Place, wanted: str | None) -> tuple[Dialect, bool]:
@@ -146,26 +189,45 @@ def _decodes(place: Place, encoding: str) -> tuple[bool, bool]:
         with place.path.open("rb") as handle:
             while piece := handle.read(PIECE):
                 has_quotes = has_quotes or b'"' in piece
-                decoder.decode(piece)
+                # What is ASCII reads the same in each of these, unless the piece before ended amid a character.
+                if not (encoding in ASCII_BASED and piece.isascii() and decoder.getstate()[0] == b""):
+                    decoder.decode(piece)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False, has_quotes
     return True, has_quotes
 
 
-def _open_text(place: Place, dialect: Dialect) -> io.TextIOWrapper:
-    """The text of the file from its header on."""
+def _open_text(place: Place, dialect: Dialect) -> Callable[[], str]:
+    """A reader of the lines of the file from its header on, "" at the end."""
     # newline="" keeps line ends as they are, so that a quoted cell gets back exactly what was written.
     handle = place.path.open("r", encoding=dialect.encoding, newline="")
+    weakref.finalize(readline := partial(handle.readline, MAX_LINE), handle.close)
     for _ in range(dialect.skipped):
-        handle.readline(MAX_LINE)
-    return handle
+        readline()
+    return readline
+
+
+def _sample(place: Place, dialect: Dialect) -> str:
+    """The first megabyte of the text from its header on, in whole lines where it has any."""
+    with place.path.open("r", encoding=dialect.encoding, newline="") as handle:
+        for _ in range(dialect.skipped):
+            handle.readline(MAX_LINE)
+        text = handle.read(PIECE)
+        if handle.read(1):
+            return text[: text.rfind("\n") + 1] or text
+    return text
+
+
+def _sampled(place: Place, dialect: Dialect) -> Iterator[Row]:
+    """The records of the sample, the header's among them."""
+    readline = io.StringIO(_sample(place, dialect), newline="").readline
+    return _records(_Lines(readline, place.name, dialect.skipped), dialect)
 
 
 def _detect_delimiter(place: Place, dialect: Dialect) -> str:
     """The delimiter whose records agree best with the width of the header; the wider one when equal."""
-    with _open_text(place, dialect) as handle:
-        sample = handle.read(PIECE)
+    sample = _sample(place, dialect)
     best = max(DELIMITERS, key=lambda delimiter: _fit(sample, delimiter))
     return best if _fit(sample, best)[0] else ","
 
@@ -182,7 +244,7 @@ def _fit(sample: str, delimiter: str) -> tuple[bool, float, int]:
 
 
 def _quotes_enclose(place: Place, dialect: Dialect) -> bool:
-    """Whether reading `"` as enclosing cells explains the file better than reading it as a character."""
+    """Whether reading `"` as enclosing cells explains the file's first megabyte better than as a character."""
     enclosing = _count_misfits(place, dialect)
     if not enclosing:
         return True
@@ -193,7 +255,7 @@ def _quotes_enclose(place: Place, dialect: Dialect) -> bool:
 
 def _count_misfits(place: Place, dialect: Dialect) -> int:
     """Rows that cannot be read, have another width than the header, or swallowed lines that look whole."""
-    rows = _records(place, dialect)
+    rows = _sampled(place, dialect)
     header = next(rows, None)
     width = len(header.cells) if header else 0
     return sum(
@@ -212,7 +274,7 @@ def _swallowed(cell: str | None, delimiter: str, width: int) -> bool:
 def _count_quotes(place: Place, literal: Dialect) -> tuple[int, int]:
     """How many cells are wrapped in quotes, and how many hold a quote otherwise."""
     wrapped = stray = 0
-    for row in _records(place, literal):
+    for row in _sampled(place, literal):
         for cell in row.cells:
             if cell is not None and '"' in cell:
                 whole = len(cell) > 1 and cell.startswith('"') and cell.endswith('"')
@@ -226,7 +288,7 @@ def _detect_decimal(place: Place, dialect: Dialect) -> str:
     `1.234,5` proves a comma even where commas delimit; `1.234` is no proof against it then.
     """
     commas = points = groups = proofs = 0
-    for row in islice(_records(place, dialect), 1, 1 + SNIFFED_RECORDS):
+    for row in islice(_sampled(place, dialect), 1, 1 + SNIFFED_RECORDS):
         for cell in row.cells:
             if cell is None or not DIGIT.search(cell):
                 continue
@@ -240,10 +302,13 @@ def _detect_decimal(place: Place, dialect: Dialect) -> str:
 
 
 class _Lines:
-    """The physical lines of a file, with those of the record at hand kept, and lines that can be given back."""
+    """The lines that `readline` gives, those of the record at hand kept; lines can be given back.
 
-    def __init__(self, handle: io.TextIOWrapper, name: str, skipped: int = 0) -> None:
-        self.handle = handle
+    `read` counts them, on top of the `skipped` ones before the first.
+    """
+
+    def __init__(self, readline: Callable[[], str], name: str, skipped: int = 0) -> None:
+        self.readline = readline
         self.name = name
         self.waiting: deque[str] = deque()
         self.record: list[str] = []
@@ -262,15 +327,11 @@ class _Lines:
         return line
 
     def _read(self) -> str:
-        line = self.handle.readline(MAX_LINE)
+        line = self.readline()
         if not line:
             raise StopIteration
-        if len(line) == MAX_LINE:
-            raise InvalidInput(
-                "A line of the file is too long",
-                detail=f"{self.name}, line {self.read + 1}: more than {MAX_LINE} characters without an end",
-                remedy="Check that this is a CSV file with one row a line.",
-            )
+        if len(line) >= MAX_LINE:
+            raise too_long(self.name, self.read + 1)
         self.read += 1
         return line
 
@@ -286,42 +347,43 @@ class _Lines:
         return first
 
 
-def _records(place: Place, dialect: Dialect) -> Iterator[Row]:
-    """Every record of the file, header included. Lines without a character are no rows."""
-    with _open_text(place, dialect) as handle:
-        lines = _Lines(handle, place.name, dialect.skipped)
-        reader = csv.reader(
-            lines,
-            delimiter=dialect.delimiter,
-            quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
-            strict=True,
+def _records(lines: _Lines, dialect: Dialect, width: int = 0) -> Iterator[Row]:
+    """Every record of the lines, header included. Lines without a character are no rows.
+
+    `width` is how many cells each must have; 0 when the first, the header, tells.
+    """
+    reader = csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
+    number = lines.read + 1
+    while True:
+        lines.begin()
+        try:
+            cells: list[str] | None = next(reader)
+            why = ""
+        except StopIteration:
+            break
+        except csv.Error as error:
+            cells, why = None, _explain(error, len(lines.record))
+        if cells and width and len(cells) != width and len(lines.record) > 1:
+            cells, why = None, "a quote is opened in this line and not closed in it"
+        if cells is None:
+            # Only the first line is at fault: what a stray quote has swallowed is read again.
+            yield Row(number, [], Fault("", lines.give_back().rstrip("\r\n"), why))
+        elif cells:
+            row = _row(number, cells, width)
+            width = width or len(cells)
+            yield row
+        number += len(lines.record)
+    if number - 1 != lines.read:
+        raise Corrupt(
+            "Lines of the file were lost while it was read",
+            detail=f"{lines.name}: {lines.read} lines read, {number - 1} accounted for",
+            remedy="Please report this, with the file if you may share it.",
         )
-        number, width = dialect.skipped + 1, 0
-        while True:
-            lines.begin()
-            try:
-                cells: list[str] | None = next(reader)
-                why = ""
-            except StopIteration:
-                break
-            except csv.Error as error:
-                cells, why = None, _explain(error, len(lines.record))
-            if cells and width and len(cells) != width and len(lines.record) > 1:
-                cells, why = None, "a quote is opened in this line and not closed in it"
-            if cells is None:
-                # Only the first line is at fault: what a stray quote has swallowed is read again.
-                yield Row(number, [], Fault("", lines.give_back().rstrip("\r\n"), why))
-            elif cells:
-                row = _row(number, cells, width)
-                width = width or len(cells)
-                yield row
-            number += len(lines.record)
-        if number - 1 != lines.read:
-            raise Corrupt(
-                "Lines of the file were lost while it was read",
-                detail=f"{place.name}: {lines.read} lines read, {number - 1} accounted for",
-                remedy="Please report this, with the file if you may share it.",
-            )
 
 
 def _row(number: int, cells: list[str], width: int) -> Row:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tidemill.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tidemill.data.delimited import Delimited
 
 
 class Fault(NamedTuple):
@@ -54,8 +57,8 @@ class SourceFile:
 
     `name` is what people call the file, `decimal` the mark in its numbers, `.` or `,`. `encoding` and
     `delimiter` are those of a CSV, `sheet` that of a workbook; `merged` counts the merged ranges of that sheet,
-    of which the first cell alone holds the value. `head` are the cells of the header as they stand; `repairs` is
-    the id of the file whose rejected rows this one brings again.
+    of which the first cell alone holds the value. `delimited` gives the rows of a CSV in stretches. `head` are the
+    cells of the header as they stand; `repairs` is the id of the file whose rejected rows this one brings again.
 
     `as_it_stands` is False when `rows` differ from the records below the header line: who reads those past `rows`
     gets something else.
@@ -74,6 +77,7 @@ class SourceFile:
     head: Sequence[str | None] = ()
     repairs: str | None = None
     as_it_stands: bool = True
+    delimited: Delimited | None = None
 
     @property
     def found(self) -> dict[str, str | int]:

@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # pyarrow is imported where rows are touched: the API follows
     import pyarrow.parquet as pq
 
 STALE_AFTER = 24 * 3600.0
+BATCH_ROWS = 100_000
+TRIED_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,9 @@ class TableDraft:
                 for batch in _batches(rows):
                     if writer is None:
                         self.schema = batch.schema if self.schema is None else self.schema
-                        writer = pq.ParquetWriter(path, batch.schema, compression="zstd")
+                        writer = pq.ParquetWriter(
+                            path, batch.schema, compression="zstd", use_dictionary=_repetitive(batch)
+                        )
                     writer.write_table(batch)
                     count += batch.num_rows
             finally:
@@ -152,6 +156,25 @@ class TableDraft:
             with path.open("rb") as handle:
                 os.fsync(handle.fileno())
         self.parts.append(Part(path.name, count, path.stat().st_size, sha256_of(path)))
+
+    def leave_out(self, part: Part, rows: Sequence[int]) -> None:
+        """Write a part again without the rows of those numbers, counted from 0."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        out = np.asarray(rows)
+        with pq.ParquetFile(self.folder / part.path) as file:
+
+            def others() -> Iterator[pa.Table]:
+                first = 0
+                for batch in file.iter_batches(BATCH_ROWS):
+                    keep = ~np.isin(np.arange(first, first + batch.num_rows), out)
+                    first += batch.num_rows
+                    yield pa.Table.from_batches([batch]).filter(pa.array(keep))
+
+            self.write(others())
+        self.remove(part)
 
     def remove(self, part: Part) -> None:
         """Take a part out again; its name is not given a second time."""
@@ -312,6 +335,20 @@ def _batches(rows: pa.Table | pd.DataFrame | Iterable[pa.Table]) -> Iterable[pa.
     if hasattr(rows, "columns") and hasattr(rows, "iloc"):
         return [pa.Table.from_pandas(rows, preserve_index=False)]
     return rows
+
+
+def _repetitive(rows: pa.Table) -> list[str]:
+    """The columns whose first rows hold few different values: for others a dictionary is made in vain."""
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    head = rows.slice(0, TRIED_ROWS)
+    kinds = {name: head.column(name) for name in head.column_names}
+    return [
+        name
+        for name, column in kinds.items()
+        if not types.is_nested(column.type) and pc.count_distinct(column).as_py() <= head.num_rows // 4
+    ]
 
 
 def _content_hash(parts: Sequence[Part]) -> str:

@@ -1,0 +1,210 @@
+"""The bulk of a CSV at DuckDB's speed: stretches in which every line is one row, most of them plainly right.
+
+DuckDB takes a stretch apart, types its cells and tells which rows are plainly right (`data/plain.py`). All others,
+and every line that it could not take apart, are given back as they stand, to be read and judged with care: what
+becomes of a row is the same either way. A stretch in which lines and rows do not add up is not taken at all, as
+one stray quote can swallow a thousand lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidemill.data import row_rules
+from tidemill.data.casting import literal, quoted
+from tidemill.data.delimited import Delimited
+from tidemill.data.plain import LONGEST, Form, Marks, plain, thorough
+from tidemill.data.source import Row
+from tidemill.data.stretches import Stretch
+from tidemill.project import Column, Project
+from tidemill.store.durable import disk_full_is_an_error
+
+# So many rows of the first stretch tell in which columns plain cells are the rule.
+TRIED_ROWS = 20_000
+PLAIN_SHARE = 0.97
+
+Lines = npt.NDArray[np.int64]
+Place = tuple[str, Column, int]
+"""A column's name, what it must hold, and the number of its cell."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A stretch taken apart: `good` has `line`, the typed columns t0, t1, ... and a hash h0 of each unique one.
+
+    `doubtful` are rows to be judged: `line` and the cells c0, c1, ...; `odd` those that it could not take apart.
+    """
+
+    good: pa.Table
+    doubtful: pa.Table
+    odd: list[Row]
+
+
+class Bulk:
+    """Takes the stretches of one file apart. `unique` are the numbers of the cells whose hashes are wanted."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        source: Delimited,
+        project: Project,
+        columns: Sequence[Place],
+        *,
+        decimal: str,
+        unique: Sequence[int],
+        scratch: Path,
+    ) -> None:
+        self.connection = connection
+        self.source = source
+        self.project = project
+        self.columns = columns
+        self.decimal = decimal
+        self.unique = unique
+        self.file = scratch / "stretch.csv"
+        self.thorough: frozenset[int] | None = None
+
+    def take(self, stretch: Stretch) -> Taken | None:
+        """The rows of a stretch, or None when DuckDB may not be trusted with it."""
+        if not stretch.is_uniform or stretch.has_space_before_quote(self.source.dialect.delimiter):
+            return None
+        with disk_full_is_an_error(self.file):
+            self.file.write_bytes(stretch.content)
+        try:
+            marks = Marks.of(stretch)
+            if self.thorough is None:
+                self.thorough = self._not_plain(stretch, marks)
+            rows = self.connection.sql(self._query(stretch, marks, self.thorough)).to_arrow_table()
+            rejected = self._rejected()
+        except (duckdb.InvalidInputException, duckdb.ConversionException):
+            return None  # what it does not take, the careful reader does
+        finally:
+            self.connection.execute("DROP TABLE IF EXISTS reject_errors")
+            self.connection.execute("DROP TABLE IF EXISTS reject_scans")
+            self.file.unlink()
+        if rows.num_rows + len(rejected) != stretch.lines:
+            return None
+        return self._sorted_out(stretch, rows, rejected)
+
+    def _forms(self, marks: Marks, thoroughly: frozenset[int]) -> Mapping[int, Form]:
+        return {
+            i: thorough(column, f"_c{i}", f"_t{i}", self.decimal)
+            if i in thoroughly
+            else plain(column, f"_c{i}", f"_t{i}", self.decimal, marks)
+            for _, column, i in self.columns
+        }
+
+    def _query(self, stretch: Stretch, marks: Marks, thoroughly: frozenset[int]) -> str:
+        """SQL of the typed columns and hashes, and for rows not plainly right the list of their cells."""
+        cells = ", ".join(f"_c{i}" for i in range(self.source.width))
+        values = ", ".join(f"_t{i} AS t{i}" for *_, i in self.columns)
+        hashes = "".join(f", CASE WHEN _t{i} IS NOT NULL THEN hash(_t{i}) END AS h{i}" for i in self.unique)
+        return (
+            f"SELECT {values}{hashes}, CASE WHEN NOT _holds THEN [{cells}] END AS cells "
+            f"FROM (SELECT *, {self._holds(marks, thoroughly)} AS _holds "
+            f"FROM {self._typed(stretch, marks, thoroughly)})"
+        )
+
+    def _holds(self, marks: Marks, thoroughly: frozenset[int]) -> str:
+        holds = [form.holds for form in self._forms(marks, thoroughly).values()]
+        if all(column.nulls and column.role != "id" for _, column, _ in self.columns):
+            holds.append(f"coalesce({', '.join(f'_c{i}' for i in range(self.source.width))}) IS NOT NULL")
+        holds += [f"NOT {row_rules.breaks(rule)}" for rule in self.project.rules]
+        return " AND ".join(f"({each})" for each in holds)
+
+    def _typed(self, stretch: Stretch, marks: Marks, thoroughly: frozenset[int]) -> str:
+        """SQL of the cells _c, their values _t, and the values again under the contract's names for its rules."""
+        values = ", ".join(f"{form.value} AS _t{i}" for i, form in self._forms(marks, thoroughly).items())
+        typed = f"(SELECT *, {values} FROM {self._cells(stretch)})"
+        if not self.project.rules:
+            return typed
+        names = ", ".join(f"_t{i} AS {quoted(name)}" for name, _, i in self.columns)
+        return f"(SELECT *, {names} FROM {typed})"
+
+    def _cells(self, stretch: Stretch) -> str:
+        dialect = self.source.dialect
+        names = ", ".join(f"'_c{i}': 'VARCHAR'" for i in range(self.source.width))
+        quote = literal('"' if dialect.quoted else "")
+        absent = "".join(f", NULL::VARCHAR AS _c{i}" for *_, i in self.columns if i >= self.source.width)
+        read = (
+            f"read_csv({literal(str(self.file))}, columns = {{{names}}}, auto_detect = false, header = false, "
+            f"delim = {literal(dialect.delimiter)}, quote = {quote}, escape = {quote}, "
+            f"new_line = '{stretch.newline}', store_rejects = true)"
+        )
+        return f"(SELECT *{absent} FROM {read})"
+
+    def _not_plain(self, stretch: Stretch, marks: Marks) -> frozenset[int]:
+        """The columns in whose first rows plain cells are not the rule."""
+        plainly = self._forms(marks, frozenset())
+        shares = ", ".join(f"avg(CAST({form.holds} AS INTEGER))" for form in plainly.values())
+        typed = self._typed(stretch, marks, frozenset())
+        query = f"SELECT {shares} FROM (FROM {typed} LIMIT {TRIED_ROWS})"
+        (found,) = self.connection.execute(query).fetchall()
+        pairs = zip(plainly, found, strict=True)
+        return frozenset(i for i, share in pairs if share is not None and share < PLAIN_SHARE)
+
+    def _rejected(self) -> list[int]:
+        """The lines of the stretch that DuckDB could not take apart, from 1."""
+        found = self.connection.execute("SELECT DISTINCT line FROM reject_errors ORDER BY line").fetchall()
+        return [int(line) for (line,) in found]
+
+    def _sorted_out(self, stretch: Stretch, rows: pa.Table, rejected: list[int]) -> Taken:
+        lines: Lines = np.arange(stretch.first_line, stretch.first_line + stretch.lines, dtype=np.int64)
+        odd = [int(lines[line - 1]) for line in rejected]
+        lines = np.delete(lines, np.array(rejected, dtype=np.int64) - 1)
+        cells = rows.column("cells").combine_chunks()
+        rows = rows.drop_columns(["cells"]).append_column("line", pa.array(lines))
+        closed = stretch.closed_by(self.source.dialect.delimiter, self.source.width)
+        if not odd and not closed and cells.null_count == len(cells):
+            return Taken(rows, self._no_cells(), [])
+        good = pc.is_null(cells).to_numpy(zero_copy_only=False)
+        doubtful = self._apart(cells.filter(pa.array(~good)), lines[~good])
+        odd = sorted({*odd, *closed, *_too_long_or_blank(doubtful)})
+        doubtful = doubtful.filter(pc.invert(pc.is_in(doubtful.column("line"), pa.array(odd, pa.int64()))))
+        read = [row for number in odd for row in self.source.line(number, stretch.line(number))]
+        whole = self._as_cells([row for row in read if row.fault is None])
+        good &= ~np.isin(lines, odd)
+        return Taken(
+            rows.filter(pa.array(good)),
+            pa.concat_tables([doubtful, whole]),
+            [row for row in read if row.fault is not None],
+        )
+
+    def _apart(self, cells: pa.ListArray, lines: Lines) -> pa.Table:
+        """A list of cells for each row as columns of cells."""
+        flat = cells.flatten()
+        places = np.arange(0, len(flat), self.source.width)
+        columns = [flat.take(pa.array(places + index)) for index in range(self.source.width)]
+        return pa.table([pa.array(lines), *columns], names=self._names)
+
+    def _as_cells(self, rows: list[Row]) -> pa.Table:
+        if not rows:
+            return self._no_cells()
+        columns = zip(*(row.cells for row in rows), strict=True)
+        lines = pa.array([row.line for row in rows], pa.int64())
+        return pa.table([lines, *(pa.array(cells, pa.string()) for cells in columns)], names=self._names)
+
+    def _no_cells(self) -> pa.Table:
+        kinds = [pa.int64(), *[pa.string()] * self.source.width]
+        return pa.table([pa.array([], kind) for kind in kinds], names=self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        return ["line", *(f"c{index}" for index in range(self.source.width))]
+
+
+def _too_long_or_blank(table: pa.Table) -> list[int]:
+    """The lines of rows with a cell that the reader of records may not take, or with nothing in any."""
+    longest = np.zeros(table.num_rows, dtype=np.int64)
+    for name in table.column_names[1:]:
+        lengths = pc.fill_null(pc.utf8_length(table.column(name)), 0)
+        longest = np.maximum(longest, lengths.to_numpy())
+    found = table.column("line").filter(pa.array((longest >= LONGEST) | (longest == 0)))
+    return [int(line) for line in found.to_pylist()]

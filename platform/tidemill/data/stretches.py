@@ -1,0 +1,178 @@
+"""A delimited file cut into stretches of whole lines, as UTF-8 whatever the file's own encoding is.
+
+Here belong cutting, numbering lines, and what can be told of a stretch from its bytes alone: it decides whether
+DuckDB may take the stretch apart (`data/bulk.py`) or it is read record by record (`data/delimited.py`).
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from io import RawIOBase
+
+import numpy as np
+import numpy.typing as npt
+
+from tidemill.data.source import Place
+from tidemill.errors import InvalidInput
+
+STRETCH = 32 << 20
+MAX_LINE = 1 << 24
+ASCII = 127
+NEWLINE, RETURN, QUOTE, SPACE = b"\n", b"\r", b'"', b" "
+# Spaces besides the plain one that are no part of a value: see `data/casting.py`.
+ODD_SPACES = (b"\t", b"\f", b"\v")
+ODD_WIDE_SPACES = ("\u00a0".encode(), "\ufeff".encode())
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Whole lines of a file: `first_line` is the number of the first, from 1, `lines` how many there are.
+
+    They are the first `size` bytes of `buffer`, which is used again for the next stretch of the file.
+    """
+
+    buffer: bytes | bytearray
+    size: int
+    first_line: int
+    lines: int
+
+    @property
+    def content(self) -> memoryview:
+        return memoryview(self.buffer)[: self.size]
+
+    @property
+    def text(self) -> str:
+        return str(self.content, "utf-8")
+
+    def holds(self, *marks: bytes) -> bool:
+        """Whether any of `marks` stands in it."""
+        return any(self.buffer.find(mark, 0, self.size) >= 0 for mark in marks)
+
+    @cached_property
+    def codes(self) -> npt.NDArray[np.uint8]:
+        return np.frombuffer(self.buffer, np.uint8, self.size)
+
+    @cached_property
+    def is_uniform(self) -> bool:
+        """Whether all lines end alike, in a line feed with or without a carriage return, and none holds a NUL."""
+        if self.holds(b"\0"):
+            return False
+        if not self.holds(RETURN):
+            return True
+        pairs = self.buffer.count(b"\r\n", 0, self.size)
+        return _count(self.codes, RETURN) == pairs == _count(self.codes, NEWLINE)
+
+    @cached_property
+    def newline(self) -> str:
+        return "\\r\\n" if self.holds(RETURN) else "\\n"
+
+    @cached_property
+    def has_odd_spaces(self) -> bool:
+        return self.holds(*ODD_SPACES) or (self.codes.max() > ASCII and self.holds(*ODD_WIDE_SPACES))
+
+    def has_space_before_quote(self, delimiter: str) -> bool:
+        """Whether a cell begins with spaces and a quote, which readers of CSV take in different ways."""
+        if not self.holds(QUOTE):
+            return False
+        quotes = np.flatnonzero(self.codes == ord(QUOTE))
+        spaces = quotes[self.codes[quotes - 1] == ord(SPACE)] - 1
+        before = self.codes[spaces - 1]
+        # Behind more than one space, or at the very start, a cell is only looked at by the careful reader.
+        return bool(np.isin(before, [ord(delimiter), *NEWLINE, *RETURN, *SPACE]).any() or 0 in spaces)
+
+    def line(self, number: int) -> bytes:
+        """The bytes of line `number` of the file, its end among them."""
+        end = int(self._ends[number - self.first_line])
+        start = int(self._ends[number - self.first_line - 1]) if number > self.first_line else 0
+        return bytes(self.buffer[start:end])
+
+    def closed_by(self, delimiter: str, width: int) -> list[int]:
+        """The lines whose last character is the delimiter, unless they hold just enough of them for `width` cells.
+
+        Readers of CSV differ in whether one too many at the end of a line makes a cell.
+        """
+        ends, marks = self._ends, self.codes == ord(delimiter)
+        last = ends - 1 - (self.codes[ends - 1] == ord(NEWLINE)) * (1 + self.holds(RETURN))
+        closed = np.flatnonzero(marks[last])
+        if not len(closed):
+            return []
+        counts = np.add.reduceat(marks, np.append(0, ends[:-1]), dtype=np.int64)
+        found = closed[counts[closed] != width - 1]
+        return [int(index) + self.first_line for index in found]
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        """Behind which byte each line ends, in a stretch that is uniform."""
+        ends = np.flatnonzero(self.codes == ord(NEWLINE)) + 1
+        return ends if len(ends) == self.lines else np.append(ends, self.size)
+
+
+def cut(place: Place, encoding: str, skipped: int) -> Iterator[Stretch]:
+    """The lines of a file behind its first `skipped` ones, in order. A stretch is gone once the next is asked for.
+
+    Raises InvalidInput for a line of more than 16 million characters.
+    """
+    buffer = bytearray(STRETCH)
+    number, rest = skipped + 1, 0
+    with place.path.open("rb", buffering=0) as handle:
+        read = _reader(handle, encoding)
+        while size := read(buffer, rest):
+            size += rest
+            while skipped and (end := buffer.find(NEWLINE, 0, size) + 1):
+                buffer[: size - end] = buffer[end:size]
+                size, skipped = size - end, skipped - 1
+            if skipped:
+                continue
+            end = buffer.rfind(NEWLINE, 0, size) + 1
+            if end:
+                stretch = Stretch(buffer, end, number, _lines(buffer, end))
+                yield stretch
+                number += stretch.lines
+            rest = size - end
+            if rest > MAX_LINE:
+                raise too_long(place.name, number)
+            buffer[:rest] = buffer[end:size]
+    if rest:
+        yield Stretch(buffer, rest, number, _lines(buffer, rest))
+
+
+def _reader(handle: RawIOBase, encoding: str) -> Callable[[bytearray, int], int]:
+    """A function that fills a buffer from a place on with UTF-8, and says with how many bytes; 0 at the end."""
+    if encoding in ("utf-8", "utf-8-sig"):
+        if encoding == "utf-8-sig":
+            handle.seek(len(codecs.BOM_UTF8))
+        return lambda buffer, start: handle.readinto(memoryview(buffer)[start:]) or 0
+    decoder = codecs.getincrementaldecoder(encoding)()
+
+    def transcode(buffer: bytearray, start: int) -> int:
+        # No character of an encoding takes more than three times the bytes in UTF-8; one may be pending.
+        read = handle.read(max((len(buffer) - start) // 3 - 8, 1))
+        text = decoder.decode(read or b"", final=not read).encode()
+        buffer[start : start + len(text)] = text
+        return len(text)
+
+    return transcode
+
+
+def too_long(name: str, line: int) -> InvalidInput:
+    return InvalidInput(
+        "A line of the file is too long",
+        detail=f"{name}, line {line}: more than {MAX_LINE} characters without an end",
+        remedy="Check that this is a CSV file with one row a line.",
+    )
+
+
+def _lines(buffer: bytearray, size: int) -> int:
+    """How many lines there are; a carriage return without a line feed ends one, too."""
+    codes = np.frombuffer(buffer, np.uint8, size)
+    found = _count(codes, NEWLINE)
+    if buffer.find(RETURN, 0, size) >= 0:
+        found += _count(codes, RETURN) - buffer.count(b"\r\n", 0, size)
+    return found + (buffer[size - 1 : size] not in (NEWLINE, RETURN))
+
+
+def _count(codes: npt.NDArray[np.uint8], mark: bytes) -> int:
+    return int(np.count_nonzero(codes == ord(mark)))

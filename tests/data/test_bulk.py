@@ -1,0 +1,184 @@
+"""The bulk of a file and the careful reader give the same rows, values, rejects and lines, whatever it holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tidemill.data import bulk, stretches
+from tidemill.data.accept import Acceptor
+from tidemill.data.casting import typed
+from tidemill.data.plain import Marks, plain
+from tidemill.data.read import open_source
+from tidemill.data.staging import workbench
+from tidemill.errors import InvalidInput
+from tidemill.project import Column, Project
+
+CONTRACT = """
+name: mixed
+task: binary
+columns:
+  key: {type: string, role: id}
+  count: {type: integer, min: -5}
+  size: {type: float, max: 1000}
+  kind: {type: category, values: [a, b, c d]}
+  word: {type: string}
+  note: {type: text}
+  member: {type: boolean}
+  day: {type: date}
+  time: {type: datetime}
+  goal: {type: category, role: target}
+rules:
+  - {name: small, check: 'count < 50 OR size < 50'}
+"""
+PROJECT = Project.parse(CONTRACT, Path("mixed/project.yaml"))
+HEADER = ",".join(PROJECT.columns)
+
+
+def taken_in(
+    folder: Path, text: bytes, project: Project = PROJECT
+) -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """The accepted rows and the rejects of a file."""
+    file = folder / "file.csv"
+    file.write_bytes(text)
+    with workbench(folder / "scratch") as connection:
+        source = open_source(file, scratch=folder / "scratch")
+        acceptor = Acceptor(connection, source, project, "0" * 64, folder / "scratch")
+        rows = [row for table in acceptor.tables(folder / "rejects.csv") for row in table.to_pylist()]
+    with (folder / "rejects.csv").open(newline="") as handle:
+        rejects = list(csv.reader(handle))[1:]
+    assert acceptor.tally.rows == len(rows) + acceptor.tally.rejected
+    return rows, rejects
+
+
+def both(folder: Path, text: bytes, project: Project = PROJECT) -> tuple[Any, Any]:
+    """What becomes of a file in bulk, and record by record; or what it is refused for."""
+    found: list[Any] = []
+    for careful in (False, True):
+        with pytest.MonkeyPatch.context() as patched:
+            if careful:
+                patched.setattr(bulk.Bulk, "take", lambda *_: None)
+            try:
+                found.append(taken_in(folder, text, project))
+            except InvalidInput as refused:
+                found.append(str(refused))
+    return found[0], found[1]
+
+
+CELLS = st.one_of(
+    st.sampled_from([
+        "", "a", "b", "c d", " a", "a ", "NA", "nan", "None", "1", "0", "-3", "007", "3.0", "3.7", "1e3",
+        "1_000", "0x1F", "+5", "+-5", "inf", "1e400", ".5", "5.", " 5 ", "yes", "NO", "true", "2024-01-05",
+        "2024-1-5", "31.12.2024", "2024-02-30", "0000-01-01", "10000-01-01", "2024-01-05 10:00:00",
+        "2024-01-05T10:00:00Z", "2024-01-05 10:00", "2024-01-05 10:00:00.5", "2024-01-05 10:00:00+02",
+        '"a"', '"a,b"', '"a ""b"""', '"', 'a"b', ' "a"', '"a" ', '""', "\xa0a", "a\u2003", "\ufeffb", "é",
+        "\x00", "\t1", "1\t", "=1+1", "9223372036854775808", "epoch",
+    ]),
+    st.text(st.sampled_from('ab1,.-+e_ "\n\r\'é'), max_size=6),
+    st.integers(-99, 99).map(str),
+)  # fmt: skip
+ROWS = st.lists(st.lists(CELLS, min_size=9, max_size=11), max_size=12)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=ROWS, end=st.sampled_from(["\n", "\r\n"]), closed=st.booleans())
+@example(
+    rows=[["k", "1", "2", "a", "w", '"open', "yes", "", "", "g"], ["l"] + ["1"] * 9], end="\n", closed=True
+)
+@example(rows=[["k"] + ["1"] * 4 + ["x" * 131_073] + ["1"] * 4, [""] * 11], end="\n", closed=True)
+@example(rows=[[""] * 10, ["k"] + [""] * 9], end="\r\n", closed=False)
+def test_the_bulk_gives_what_care_gives(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], end: str, closed: bool
+) -> None:
+    lines = [HEADER, *(",".join(row) for row in rows)]
+    text = end.join(lines) + (end if closed else "")
+    quick, careful = both(tmp_path_factory.mktemp("bulk"), text.encode())
+    assert quick == careful
+
+
+NUMBERISH = st.text(st.sampled_from("0123456789+-._eEx,' \tinfatrue"), max_size=8)
+DATEISH = st.text(st.sampled_from("0123456789-/.: TZ+"), min_size=8, max_size=22)
+KINDS = ("integer", "float", "boolean", "date", "datetime", "string", "text")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    texts=st.lists(st.one_of(NUMBERISH, DATEISH, st.dates().map(str), st.datetimes().map(str)), min_size=1)
+)
+def test_a_cell_that_is_plain_has_the_value_that_casting_gives(texts: list[str]) -> None:
+    whole = "\n".join(["", *texts]).encode()
+    marks = Marks.of(stretches.Stretch(whole, len(whole), 1, len(texts)))
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("cells", pa.table({"c": pa.array([text or None for text in texts])}))
+        for kind in KINDS:
+            column = Column(type=kind)
+            form = plain(column, "c", "v", ".", marks)
+            trimmed = "nullif(c, '')" if kind == "text" else "nullif(trim(c, ' \t'), '')"
+            wrong = connection.sql(
+                f"SELECT c, v, w FROM (SELECT *, {form.holds} AS holds FROM (SELECT c, {form.value} AS v, "
+                f"{typed(column, trimmed)} AS w FROM cells)) WHERE holds AND v IS DISTINCT FROM w"
+            ).fetchall()
+            assert not wrong, kind
+
+
+def test_lines_are_right_around_rows_that_fall_out(tmp_path: Path) -> None:
+    lines = [f"k{n},{n % 50},1.5,a,w,n,yes,2024-01-05,2024-01-05 10:00:00,g" for n in range(2, 3002)]
+    lines[10] = "short,row"
+    lines[20] = lines[20].replace(",1.5,", ",oops,")
+    lines[2999] += ",too,long"
+    rows, rejects = taken_in(tmp_path, "\n".join([HEADER, *lines]).encode())
+    assert [row["_line"] for row in rows] == [int(row["key"][1:]) for row in rows]
+    assert [int(line) for line, *_ in rejects] == [12, 22, 3001]
+    assert len(rows) == 2997
+
+
+def test_a_stray_quote_costs_its_own_line_in_any_stretch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stretches, "STRETCH", 20_000)
+    lines = [f'k{n},1,1.5,a,"w, w",n,yes,2024-01-05,2024-01-05 10:00:00,g' for n in range(2, 3002)]
+    lines[1500] = 'k1502,1,1.5,a,"w, w,n,yes,2024-01-05,2024-01-05 10:00:00,g'
+    rows, rejects = taken_in(tmp_path, "\n".join([HEADER, *lines, ""]).encode())
+    assert len(rows) == 2999
+    assert [line for line, *_ in rejects] == ["1502"]
+
+
+def test_a_record_may_cross_from_one_stretch_into_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stretches, "STRETCH", 600)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(PROJECT.columns)
+    for n in range(200):
+        note = "one\ntwo\nthree" if n % 7 == 0 else "one"
+        writer.writerow([f"k{n}", 1, 1.5, "a", "w", note, "yes", "2024-01-05", "2024-01-05 10:00:00", "g"])
+    quick, careful = both(tmp_path, buffer.getvalue().encode())
+    assert quick == careful
+    assert len(quick[0]) == 200
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_every_encoding_is_read_in_bulk(
+    tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stretches, "STRETCH", 5_000)
+    took = []
+    true = bulk.Bulk.take
+    monkeypatch.setattr(bulk.Bulk, "take", lambda self, stretch: took.append(true(self, stretch)) or took[-1])
+    lines = [f"k{n},1,1.5,a,Grün,ça,yes,2024-01-05,2024-01-05 10:00:00,g" for n in range(500)]
+    rows, rejects = taken_in(tmp_path, "\n".join([HEADER, *lines]).encode(encoding))
+    assert len(rows) == 500
+    assert not rejects
+    assert rows[-1] == {**rows[-1], "word": "Grün", "note": "ça", "_line": 501}
+    assert len(took) > 3
+    assert None not in took
