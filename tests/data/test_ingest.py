@@ -361,9 +361,9 @@ def test_without_an_id_column_rows_are_named_by_file_and_line(
 
 def test_progress_is_told(home: Home, state: State, shop: Project, drop: Drop) -> None:
     drop("one.csv", GOOD, ALSO_GOOD)
-    told: list[tuple[str, int]] = []
-    ingest_pending(home, state, shop, lambda name, rows: told.append((name, rows)))
-    assert told == [("one.csv", 2)]
+    told: list[tuple[str, str, int]] = []
+    ingest_pending(home, state, shop, lambda step: told.append((step.name, step.phase, step.rows)))
+    assert told == [("one.csv", "opening", 0), ("one.csv", "reading", 2), ("one.csv", "publishing", 2)]
 
 
 def test_names_are_made_safe() -> None:

@@ -67,7 +67,8 @@ def test_reads_the_one_file_of_a_zip_and_writes_it_nowhere_else(tmp_path: Path, 
         archive.writestr("__MACOSX/._t.csv", b"clutter")
         archive.writestr("../../outside.csv", CSV)
     assert cells_of(path, scratch) == [["1", "2"], ["3", "4"]]
-    assert not list(tmp_path.parent.glob("**/outside.csv"))
+    assert not list(tmp_path.glob("**/outside.csv"))
+    assert not (tmp_path.parent / "outside.csv").exists()
 
 
 def test_reads_a_workbook_in_a_zip(tmp_path: Path, scratch: Path) -> None:
