@@ -68,6 +68,9 @@ class FakeApi:
         self.report: dict[str, Any] | None = None
         self.quality: dict[str, Any] = {"rows": 0, "matched": 0, "unmatched": 0, "metrics": {}}
         self.next_upload: dict[str, Any] = {"status": "accepted", "rows": 3, "accepted": 3, "rejected": 0}
+        self.labelling: dict[str, Any] = labelling("built-in")
+        self.waiting: list[dict[str, Any]] = []
+        self.answers: list[dict[str, Any]] = []
         self.fail: Problem | None = None
         self.fail_at: dict[str, Problem] = {}
         self.seen: list[tuple[str, str]] = []
@@ -99,6 +102,8 @@ class FakeApi:
         api.deployment = deployment()
         api.predictions = [prediction(index) for index in range(5)]
         api.alerts = [alert()]
+        api.waiting = [label_task("P7", 0.54), label_task("P8", None)]
+        api.labelling |= {"rows": 369, "labelled_rows": 300, "tasks": 2, "rounds": [LABEL_ROUND]}
         api.report = drift_report()
         api.quality = {
             "rows": 200,
@@ -159,6 +164,38 @@ class FakeApi:
         names = [column[0] for column in COLUMNS]
         rows = [["P1", 14.2, 20.1, 680.5, 3, "A1", True, "2026-03-01", "benign"]] * 5
         return 200, {"table": rest[0], "version": 2, "columns": names, "rows": rows}
+
+    def _get_labels(self, rest: list[str], query: dict[str, str], _body: bytes) -> tuple[int, Any]:
+        if not rest:
+            names = sorted({each["annotator"] for each in self.answers})
+            by_annotator = {name: sum(each["annotator"] == name for each in self.answers) for name in names}
+            return 200, self.labelling | {"answers": len(self.answers), "by_annotator": by_annotator}
+        if rest[0] == "next":
+            done = {each["row"] for each in self.answers if each["annotator"] == query["annotator"]}
+            left = [task for task in self.waiting if task["row"] not in done]
+            return 200, {"task": left[0] if left else None, "open": len(left), "tasks": len(self.waiting)}
+        if rest[0] == "agreement":
+            return 200, {"agreement": [AGREEMENT]}
+        return 200, {"annotators": [annotator_report(name) for name in ("ada", "bob")]}
+
+    def _post_labels(self, rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        sent = json.loads(body)
+        if rest[0] == "rounds":
+            self.waiting += [label_task(f"P{index}", 0.6) for index in range(10, 10 + sent["budget"])]
+            self.labelling["tasks"] += sent["budget"]
+            return 201, {"round": 2, "tasks": sent["budget"], "reasons": {}, "remarks": ["No model yet."]}
+        if rest[0] == "undo":
+            own = [each for each in self.answers if each["annotator"] == sent["annotator"]]
+            if own:
+                self.answers.remove(own[-1])
+            return 200, {"undone": own[-1] if own else None}
+        self.answers.append(sent)
+        return 200, sent | {
+            "id": "1",
+            "created_at": AT.format(1),
+            "updated_at": AT.format(1),
+            "origin": "manual",
+        }
 
     def _get_trainings(self, rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
         if not rest:
@@ -319,6 +356,66 @@ def served(api: FakeApi) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+LABEL_ROUND = {"round": 1, "tasks": 2, "finished": 0, "reasons": {"uncertain": 2}}
+AGREEMENT = {
+    "name": "krippendorff_alpha_nominal",
+    "value": 0.81,
+    "low": 0.7,
+    "high": 0.9,
+    "rows": 40,
+    "annotators": ["ada", "bob"],
+}
+
+
+def labelling(kind: str) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "instructions": "Look at the radius first.",
+        "classes": ["benign", "malignant"],
+        "annotators_wanted": 1,
+        "budget": 50,
+        "rows": None,
+        "labelled_rows": None,
+        "tasks": 0,
+        "finished": 0,
+        "answers": 0,
+        "skipped": 0,
+        "unusable": 0,
+        "by_annotator": {},
+        "rounds": [],
+    }
+
+
+def label_task(row: str, sure: float | None) -> dict[str, Any]:
+    suggestion = {"label": "malignant", "score": sure, "model_version": 2} if sure is not None else None
+    return {
+        "row": row,
+        "fields": {"patient_id": row, "mean_radius": 14.25, "scanner": None},
+        "suggestion": suggestion,
+        "reason": "uncertain",
+        "round": 1,
+        "annotators": 1,
+    }
+
+
+def annotator_report(name: str) -> dict[str, Any]:
+    return {
+        "annotator": name,
+        "answers": 12,
+        "skipped": 1,
+        "skip_share": 0.08,
+        "median_seconds": 4.2,
+        "pairs": 10,
+        "agreement": 0.9,
+        "distance": None,
+        "gold": 4,
+        "gold_right": 3,
+        "gold_low": 0.3,
+        "gold_high": 0.95,
+        "gold_error": None,
+    }
 
 
 def project(name: str, title: str, task: str = "binary") -> dict[str, Any]:

@@ -31,6 +31,7 @@ FLAGS = [
 SAYS = {
     "": "Wine cultivars",
     "data": "Send the file",
+    "label": "How far it is",
     "training": "Earlier trainings",
     "models": "What was live when",
     "predict": "Filled with the usual value",

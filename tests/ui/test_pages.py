@@ -13,10 +13,11 @@ from ui import client
 OpenPage = Callable[..., AppTest]
 TextOf = Callable[[AppTest], str]
 
-PAGES = ("overview", "data", "training", "models", "predict", "monitor")
+PAGES = ("overview", "data", "label", "training", "models", "predict", "monitor")
 WHEN_EMPTY = {
     "overview": "Send a CSV or Excel file",
     "data": "No table yet",
+    "label": "There is no data to label yet",
     "training": "There is no data to learn from yet",
     "models": "No model yet",
     "predict": "No model is live",
@@ -25,6 +26,7 @@ WHEN_EMPTY = {
 WHEN_FILLED = {
     "overview": ["Breast cancer", "Wine cultivars", "369 rows, version 2", "One alert is open", "version 2"],
     "data": ["Rows 369", "mean_radius"],
+    "label": ["Look at the radius first", "300 of 369", "2 uncertain", "With your name"],
     "training": ["Random forest", "Evaluation", "All held-out test rows have the same label"],
     "models": ["Version 2", "0.991", "Passed", "better on held-out rows", "Dummy model"],
     "predict": ["usual value"],

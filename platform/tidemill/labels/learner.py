@@ -1,7 +1,8 @@
 """The model that says where it is unsure, so that people are asked there.
 
-A forest of the project's own pipeline: quick to fit on few rows, and its trees tell how far they agree. It is not
-the deployed model, which may not know the newest labels, or not be there yet.
+A forest of the project's own pipeline: quick to fit on few rows, and its trees tell how far they agree; for classes
+of texts a linear model, which tells words apart better. It is not the deployed model, which may not know the newest
+labels, or not be there yet.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MOST_ROWS = 5_000
 
 @dataclass(frozen=True)
 class Learner:
-    """A forest fitted on labelled rows; `model` is the whole pipeline."""
+    """A model fitted on labelled rows; `model` is the whole pipeline."""
 
     project: Project
     model: Pipeline
