@@ -60,8 +60,10 @@ def _production_rows(project: Project) -> Any:
 
         taken = home.tables(project.name).require("raw").to_pandas(["_row"])["_row"]
         asked = annotations.to_pandas(["_row"])["_row"]
-        rows = production_rows(home.home, home.project(project.name), asked, taken).to_pandas()
-        return _new_or_same(project, home, "production_rows", rows, digest_of(rows), [annotations])
+        # Arrow all the way: a frame would lose the types of columns that are empty.
+        rows = production_rows(home.home, home.project(project.name), asked, taken)
+        digest = digest_of(rows.to_pandas())
+        return _new_or_same(project, home, "production_rows", rows, digest, [annotations])
 
     return production_rows
 

@@ -18,6 +18,7 @@ from tidemill.store.tables import TableDraft, TableStore, TableVersion
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 PREVIEW_ROWS = 8
 PREVIEW_COLUMNS = 12
@@ -27,7 +28,7 @@ PREVIEW_COLUMNS = 12
 class TableOutput:
     """Rows to publish as the asset's table, with the versions they were made from."""
 
-    rows: pd.DataFrame | TableDraft
+    rows: pd.DataFrame | pa.Table | TableDraft
     parents: Sequence[TableVersion] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 

@@ -52,6 +52,7 @@ def test_answers_become_labels_and_features(home: Home) -> None:
     assert run(home).success
     assert versions(store) == {"annotations": 1, "labels": 1, "production_rows": 1, "raw": 1}
     assert store.require("labels").rows == 6
+    assert store.require("production_rows").schema == {"_row": "string", "months": "int64"}
 
     assert run(home).success
     assert versions(store) == {"annotations": 1, "labels": 1, "production_rows": 1, "raw": 1}
