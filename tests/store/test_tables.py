@@ -160,3 +160,9 @@ def test_a_version_without_rows(store: TableStore) -> None:
     with store.draft("none") as draft:
         nothing = store.publish("none", draft)
     assert (nothing.rows, nothing.to_arrow().num_rows) == (0, 0)
+
+
+def test_a_column_of_nothing_but_empty_cells_is_kept(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    version = store.publish_frame("raw", pd.DataFrame({"_row": ["a", "b"], "left": [None, None]}))
+    assert version.to_pandas()["left"].isna().all()

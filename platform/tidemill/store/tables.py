@@ -347,7 +347,9 @@ def _repetitive(rows: pa.Table) -> list[str]:
     return [
         name
         for name, column in kinds.items()
-        if not types.is_nested(column.type) and pc.count_distinct(column).as_py() <= head.num_rows // 4
+        # A frame's column of nothing but empty cells has the type null, whose values cannot be counted.
+        if not (types.is_nested(column.type) or types.is_null(column.type))
+        and pc.count_distinct(column).as_py() <= head.num_rows // 4
     ]
 
 
