@@ -166,10 +166,19 @@ def test_labels_that_the_features_speak_against_get_a_second_look(home: Home, st
     assert not set(rows_of(start_round(home, state, described), "suspect")) & set(looks)
 
 
-def predict(home: Home, *sure: float, age: float = 49.0, entity: str | None = None) -> list[str]:
+def new_id(*, held_out: bool) -> str:
+    """An id of a prediction on the side of the split that is wanted."""
+    while (share_of(f"prediction:{(made := str(uuid.uuid4()))}", 7) < 0.25) is not held_out:
+        pass
+    return made
+
+
+def predict(
+    home: Home, *sure: float, age: float = 49.0, entity: str | None = None, held_out: bool = False
+) -> list[str]:
     events = [
         {
-            "id": str(uuid.uuid4()), "at": now(), "project": "ward", "model_version": 1, "role": "champion",
+            "id": new_id(held_out=held_out), "at": now(), "project": "ward", "model_version": 1, "role": "champion",
             "request_id": "r", "entity_id": entity, "input": {"age": age + index, "site": "north"},
             "label": "yes", "score": each, "probabilities": {"no": 1 - each, "yes": each}, "flags": [],
             "latency_ms": 1.0,
@@ -188,6 +197,7 @@ def test_unsure_predictions_come_back_the_least_sure_first(home: Home, state: St
     ids = predict(home, 0.7, 0.55, 0.95)
     predict(home, 0.5, entity="p3")  # a row of the data, which can be asked about itself
     predict(home, 0.7)  # the same input again
+    predict(home, 0.6, age=30.0, held_out=True)  # models would be judged by it
     found = start_round(home, state, described)
     low = rows_of(found, "low-confidence")
     assert low[0] == ids[1]

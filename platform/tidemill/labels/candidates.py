@@ -21,7 +21,7 @@ from tidemill.labels.backend import Cell, LabelTask, Suggestion
 from tidemill.labels.production import PREFIX, all_rows, row_of
 from tidemill.labels.snapshot import GOLD, Snapshot, annotations_frame, label_snapshot
 from tidemill.labels.suspects import examine
-from tidemill.learn.features import TRAIN, build_features
+from tidemill.learn.features import TRAIN, build_features, share_of
 from tidemill.learn.scoring import outputs
 from tidemill.project import Project
 from tidemill.serve.deployment import current
@@ -110,6 +110,12 @@ class _Counts(dict[str, int]):
         return 0
 
 
+def judges(row: str, project: Project) -> bool:
+    """Whether models are judged by this row once it has a label; only told for a random split."""
+    split = project.training.split
+    return split.kind == "random" and share_of(row, project.training.seed) < split.test
+
+
 def predictions(home: Home, pool: Pool, rng: np.random.Generator) -> list[tuple[str, Found]]:
     """Predictions worth labelling, a list for each reason; the least sure first, those of a drift by chance."""
     from tidemill.monitor.report import latest_report
@@ -125,7 +131,10 @@ def predictions(home: Home, pool: Pool, rng: np.random.Generator) -> list[tuple[
     taken: set[str] = set()
     if below is not None:
         sure = [(_sureness(event), event) for event in events]
-        unsure = sorted((each for each in sure if each[0] < below), key=lambda each: each[0])
+        doubtful = [
+            each for each in sure if each[0] < below and not judges(row_of(each[1]["id"]), pool.project)
+        ]
+        unsure = sorted(doubtful, key=lambda each: each[0])
         taken = {event["id"] for _, event in unsure}
         found.append(("low-confidence", [_shown(event) for _, event in unsure]))
     if drifted and report is not None and report.window_from:
@@ -143,10 +152,8 @@ def predictions(home: Home, pool: Pool, rng: np.random.Generator) -> list[tuple[
 def suggested(home: Home, state: State, pool: Pool, tasks: Sequence[LabelTask]) -> list[LabelTask]:
     """The tasks with what the deployed model says of them; rows that models are judged by go without."""
     from tidemill.learn.bundle import load_model
-    from tidemill.learn.features import share_of
 
     live = current(state, pool.project.name)
-    split = pool.project.training.split
     if live is None or not tasks:
         return list(tasks)
     model = load_model(home.models(pool.project.name), live.champion)
@@ -155,8 +162,7 @@ def suggested(home: Home, state: State, pool: Pool, tasks: Sequence[LabelTask]) 
     said = outputs(model, frame, pool.project)
     made = []
     for index, task in enumerate(tasks):
-        judged_by = split.kind == "random" and share_of(task.row, pool.project.training.seed) < split.test
-        if judged_by:
+        if judges(task.row, pool.project):
             made.append(task)
             continue
         label: Any = said.labels[index]

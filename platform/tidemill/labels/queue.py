@@ -32,7 +32,6 @@ from tidemill.labels.candidates import Pool
 from tidemill.labels.learner import Learner
 from tidemill.labels.selection import choose
 from tidemill.labels.sources import open_backend, sync
-from tidemill.learn.features import share_of
 from tidemill.project import Project
 from tidemill.store.state import State
 
@@ -148,8 +147,8 @@ class _Plan:
         split = self.project.training.split
         held_out, others = [], names
         if split.kind == "random":
-            held_out = [row for row in names if share_of(row, self.project.training.seed) < split.test]
-            others = [row for row in names if row not in set(held_out)]
+            held_out = [row for row in names if candidates.judges(row, self.project)]
+            others = [row for row in names if not candidates.judges(row, self.project)]
             many = min(round(split.test * self.left), len(held_out))
             self._ask_all(self._by_chance(held_out, many), "held-out")
         if strategy == "random":
