@@ -438,7 +438,7 @@ def ok(out: Out, *errors: int, status: int = 200) -> dict[int | str, dict[str, A
 def stream(example: str) -> dict[int | str, dict[str, Any]]:
     """OpenAPI of a route that answers with server-sent events."""
     content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
-    return {200: {"content": content}, **problems(401, 404, 503)}
+    return {200: {"content": content}, **problems(401, 404, 422, 503)}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

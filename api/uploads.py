@@ -156,7 +156,7 @@ _PART = {
     status_code=204,
     response_class=Response,
     summary="What the server can do",
-    responses=problems(401, 404),
+    responses=problems(401, 404, 422),
 )
 async def describe(uploads: Store) -> Response:
     """The protocol's version, its extensions and the largest file, as headers."""
@@ -215,7 +215,7 @@ async def list_uploads(project: KnownProject, uploads: Store) -> Response:
     dependencies=[Spoken],
     response_class=Response,
     summary="How much of an upload has arrived",
-    responses={200: {"headers": _HEADERS}, **problems(401, 404, 409, 412)},
+    responses={200: {"headers": _HEADERS}, **problems(401, 404, 409, 412, 422)},
 )
 async def offset_of(
     project: KnownProject, upload: str, uploads: Store, context: Ctx, actor: Actor
@@ -276,7 +276,7 @@ async def send_part(
     dependencies=[Spoken],
     response_class=Response,
     summary="End an upload",
-    responses=problems(401, 404, 412, 423),
+    responses=problems(401, 404, 412, 422, 423),
 )
 async def end_upload(project: KnownProject, upload: str, uploads: Store) -> Response:  # noqa: ARG001 - in the path
     """Forget it and what arrived of it. A file that is whole already stays."""

@@ -83,7 +83,9 @@ def test_every_route_is_described_with_an_example_and_its_problems(app: FastAPI)
                 continue
             assert operation["security"] == [{"HTTPBearer": []}], where
             good = next(answer for status, answer in operation["responses"].items() if status < "300")
-            assert all("example" in content for content in good["content"].values()), where
+            # What tus asks for answers in headers alone.
+            content = good.get("content", {}) if "/uploads" in path else good["content"]
+            assert all("example" in each for each in content.values()), where
             if "/rejects" not in path:
                 assert {"401", "422"} <= set(operation["responses"]), where
 
