@@ -179,7 +179,7 @@ def task(state: State, project: str, source: str, row: str) -> Task:
     )
 
 
-def needed(state: State, project: str, source: str) -> dict[str, tuple[int, int]]:
+def needed(state: State, project: str, source: str | None = None) -> dict[str, tuple[int, int]]:
     """Of each row that people were asked about: its round, and how many are to answer."""
     columns = label_tasks.c.row, label_tasks.c.round, label_tasks.c.annotators
     found = state.rows(sa.select(*columns).where(*_of(label_tasks, project, source)))

@@ -54,7 +54,7 @@ def progress(home: Home, state: State, project: Project) -> dict[str, Any]:
 def open_tasks(state: State, project: str) -> int:
     """Rows that still wait for answers."""
     given = Counter(each.row for each in ledger.answers(state, project) if each.is_label)
-    return sum(not _is_finished(task, given) for task in ledger.tasks(state, project))
+    return sum(given[row] < wanted for row, (_, wanted) in ledger.needed(state, project).items())
 
 
 def agreement(state: State, project: Project) -> list[dict[str, Any]]:
