@@ -108,10 +108,11 @@ def first_rows(version: TableVersion, limit: int) -> tuple[list[str], list[list[
 @lru_cache(maxsize=32)
 def _profile(folder: Path, table: str, number: int) -> list[Any]:
     # A version never changes, so its profile is worth keeping.
-    from tidemill.data.profile import profile
+    from tidemill.data.versions import profile_of
     from tidemill.store.tables import TableStore
 
-    return list(profile(TableStore(folder.parent).version(table, number)))
+    store = TableStore(folder.parent)
+    return list(profile_of(store, store.version(table, number)))
 
 
 def _shown(version: TableVersion) -> dict[str, Any]:

@@ -128,8 +128,10 @@ def _outcomes(files: Sequence[Any]) -> str:
 
 def _profile(version: TableVersion) -> str:
     """What the data's columns hold, as a Markdown table."""
-    from tidemill.data.profile import markdown, profile
+    from tidemill.data.profile import markdown
+    from tidemill.data.versions import profile_of
+    from tidemill.store.tables import TableStore
 
-    names = [name for name in version.schema if not name.startswith("_")]
-    left_out = f"\n\n_and {len(names) - PROFILED} more columns_" if len(names) > PROFILED else ""
-    return markdown(profile(version, names[:PROFILED])) + left_out
+    columns = profile_of(TableStore(version.folder.parent), version)
+    left_out = f"\n\n_and {len(columns) - PROFILED} more columns_" if len(columns) > PROFILED else ""
+    return markdown(columns[:PROFILED]) + left_out

@@ -42,9 +42,11 @@ def read(file: Path, folder: Path) -> dict[str, Any]:
     draft = TableStore(folder / "tables").draft("raw")
     with workbench(folder / "scratch") as connection:
         source = open_source(file, scratch=folder)
-        acceptor = Acceptor(connection, source, project, "0" * 64)
-        acceptor.remember([])
+        acceptor = Acceptor(connection, source, project, "0" * 64, folder / "scratch")
         draft.write(acceptor.tables(rejects))
+        part = str(draft.folder / draft.parts[-1].path)
+        if (more := acceptor.held_back(part, rejects)) is not None:
+            draft.extend(more)
     tally = acceptor.tally
     paths = [str(draft.folder / part.path) for part in draft.parts]
     counts = {"rows": tally.rows, "accepted": tally.accepted, "rejected": tally.rejected}

@@ -264,6 +264,7 @@ class ColumnProfile(TypedDict, total=False):
     top: list[list[Any]]
     histogram: Histogram | None
     examples: list[str]
+    sampled: int | None  # rows that quartiles, top, histogram and examples are of; None: all
 
 
 class StepInfo(TypedDict):

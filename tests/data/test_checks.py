@@ -80,6 +80,24 @@ def test_a_histogram_counts_every_finite_number_once(tmp_path: Path) -> None:
     assert number.examples[:3] == ["0.0", "1.0", "2.0"]
 
 
+def test_a_large_table_is_profiled_from_a_sample_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.data.profile.EXACT_ROWS", 10_000)
+    monkeypatch.setattr("tidemill.data.profile.SAMPLED_ROWS", 5_000)
+    rows = pd.DataFrame({"n": range(50_000), "k": ["a", "b", "b", "b", None] * 10_000})
+    version = TableStore(tmp_path).publish_frame("raw", rows)
+    number, text = profile(version)
+    assert (number.rows, number.min, number.max, number.mean) == (50_000, 0, 49_999, 24_999.5)
+    assert number.distinct == pytest.approx(50_000, rel=0.1)
+    assert number.p50 == pytest.approx(25_000, rel=0.1)
+    assert number.sampled == pytest.approx(5_000, rel=0.2)
+    assert number.histogram is not None
+    assert sum(number.histogram.counts) == number.sampled
+    assert (text.nulls, [value for value, _ in text.top]) == (10_000, ["b", "a"])
+    assert profile(version) == [number, text]
+
+
 def test_profile_of_dates_and_of_no_rows(tmp_path: Path) -> None:
     days = pd.to_datetime(pd.Series(["2024-01-02", "2024-01-01"])).dt.date
     dated = TableStore(tmp_path).publish_frame("raw", pd.DataFrame({"day": days}))

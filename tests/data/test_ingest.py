@@ -317,8 +317,8 @@ def test_lost_rows_are_an_error_not_a_version(
 ) -> None:
     true = accept.Acceptor._accepted
 
-    def one_short(self: accept.Acceptor, good: pa.Table | None) -> pa.Table:
-        table = true(self, good)
+    def one_short(self: accept.Acceptor, taken: accept.Taken | None) -> pa.Table:
+        table = true(self, taken)
         self.tally.accepted -= 1
         return table[:-1]
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidemill.data import row_rules
-from tidemill.data.bulk import Bulk
+from tidemill.data.bulk import Bulk, Taken
 from tidemill.data.casting import (
     ARROW_TYPES,
     Broken,
@@ -194,9 +195,9 @@ def _insert(rejects: Path, more: Iterable[tuple[int, str, str, str]]) -> None:
 
 
 class Acceptor:
-    """Takes the rows of one file apart: iterate over `tables`, then look at `tally`.
+    """Takes the rows of one file apart: write `tables`, then what was `held_back`, and look at `tally`.
 
-    Values that may occur once are looked at when all rows are written: see `doubles`.
+    `known` are the Parquet files of the table so far, whose values may not occur again where each may occur once.
     """
 
     def __init__(
@@ -206,6 +207,7 @@ class Acceptor:
         project: Project,
         sha256: str,
         scratch: Path,
+        known: Sequence[str] = (),
     ) -> None:
         self.connection = connection
         self.source = source
@@ -223,7 +225,7 @@ class Acceptor:
         self.unique = {
             index: name for name, column, index in self.columns if column.role == "id" or column.unique
         }
-        self.values = Unique(list(self.unique.values()))
+        self.values = Unique(connection, list(self.unique.values()), known)
         self.rules = list(enumerate(project.rules))
         self.mistyped: dict[str, tuple[int, dict[str, None]]] = {}
         self.judged = False
@@ -235,30 +237,31 @@ class Acceptor:
         with disk_full_is_an_error(rejects), rejects.open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)
             writer.writerow(REJECT_HEADER)
-            for good, chunk in self._pieces():
-                self.tally.rows += chunk.rows + (good.num_rows if good else 0)
+            for taken, chunk in self._pieces():
+                self.tally.rows += chunk.rows + (int(taken.good.sum()) if taken else 0)
                 writer.writerows(sorted(self._rejected(chunk)))
-                yield self._accepted(good)
+                yield self._accepted(taken)
                 if on_progress is not None:
                     on_progress(self.tally.rows)
             handle.flush()
             os.fsync(handle.fileno())
-        self.tally.check(self.source.name)
         self.tally.changed = [self._changed(name, *found) for name, found in self.mistyped.items()]
-        self.tally.complete = True
+        if not self.values.has_held:
+            self._complete()
 
-    def _pieces(self) -> Iterator[tuple[pa.Table | None, Chunk]]:
+    def _pieces(self) -> Iterator[tuple[Taken | None, Chunk]]:
         """The rows of the file piece by piece: those that are plainly good, and those to be judged."""
         if self.delimited is None or self.bulk is None:
             yield from ((None, chunk) for chunk in chunks(self.source))
             return
         stretches = self.delimited.stretches()
         for stretch in stretches:
-            if (taken := self.bulk.take(stretch)) is not None:
-                yield taken.good, Chunk(taken.doubtful, taken.odd)
-            else:
-                careful = replace(self.source, rows=self.delimited.carefully(stretch, stretches))
-                yield from ((None, chunk) for chunk in chunks(careful))
+            taken = self.bulk.take(stretch, stretches)
+            if isinstance(taken, Taken):
+                yield taken, Chunk(taken.doubtful, taken.odd)
+                continue
+            careful = replace(self.source, rows=self.delimited.carefully(taken, stretches))
+            yield from ((None, chunk) for chunk in chunks(careful))
 
     def _bulk(self, delimited: Delimited, scratch: Path) -> Bulk:
         return Bulk(
@@ -271,25 +274,31 @@ class Acceptor:
             scratch=scratch,
         )
 
-    def doubles(self, written: str, known: Sequence[str], rejects: Path) -> list[int]:
-        """The numbers of the rows in the Parquet file `written` that repeat a value which may occur once.
+    def held_back(self, written: str | None, rejects: Path) -> pa.Table | None:
+        """The last accepted rows: those that seemed to repeat a value which may occur once, and do not.
 
-        They stood in an earlier row, or stand in the files `known`. They are rejected: added to `rejects` and
-        counted so; whoever wrote the file must leave them out of it.
+        `written` is the Parquet file of the rows of `tables`. Rows that do repeat one, of an earlier row or of the
+        table so far, are rejected: put among `rejects` and counted so. None when no row was held back.
         """
-        found = self.values.doubles(self.connection, written, known)
-        if found:
-            columns = self.project.columns
-            _insert(
-                rejects,
-                [
-                    self._reject(each.line, each.column, each.value, explain(columns[each.column], each.code))
-                    for each in found
-                ],
-            )
-        self.tally.accepted -= len(found)
-        self.tally.rejected += len(found)
-        return [each.place for each in found]
+        if not self.values.has_held:
+            return None
+        rows, doubles = self.values.judge(written)
+        columns = self.project.columns
+        _insert(
+            rejects,
+            [
+                self._reject(each.line, each.column, each.value, explain(columns[each.column], each.code))
+                for each in doubles
+            ],
+        )
+        self.tally.accepted += rows.num_rows
+        self.tally.rejected += len(doubles)
+        self._complete()
+        return rows if rows.num_rows else None
+
+    def _complete(self) -> None:
+        self.tally.check(self.source.name)
+        self.tally.complete = True
 
     def _check(self, chunk: Chunk) -> None:
         """Make the table `checked`: line, cells c, typed values t and broken rules f of every column, and for each
@@ -325,30 +334,45 @@ class Acceptor:
         keeps = [f"f{index} = 0" for *_, index in self.columns] + [f"NOT g{index}" for index, _ in self.rules]
         return "(" + " AND ".join(keeps) + ")"
 
-    def _accepted(self, good: pa.Table | None) -> pa.Table:
-        """The rows accepted from the piece at hand, in the order of their lines, without hashes."""
+    def _accepted(self, taken: Taken | None) -> pa.Table:
+        """The rows accepted from the piece at hand, in the order of their lines, but for those held back."""
+        rows, good = (taken.rows, taken.good) if taken else (None, np.ones(0, dtype=bool))
+        if self.judged:
+            judged = self._judged()
+            if rows is not None and judged.num_rows:
+                rows = pa.concat_tables([rows.filter(pa.array(good)), judged]).sort_by("line")
+            elif rows is None:
+                rows = judged
+            if judged.num_rows:
+                good = np.ones(rows.num_rows, dtype=bool)
+        if rows is None or not good.any():
+            return self.schema.empty_table()
+        hashes = {name: rows.column(f"h{index}") for index, name in self.unique.items()}
+        doubtful = self.values.doubtful(hashes, good)
+        if doubtful.any():
+            self.values.hold_back(self._named(rows.filter(pa.array(doubtful))))
+        good = good & ~doubtful
+        table = self._named(rows if good.all() else rows.filter(pa.array(good)))
+        self.tally.accepted += table.num_rows
+        return table
+
+    def _judged(self) -> pa.Table:
+        """The rows of `checked` that break no rule."""
         values = ", ".join(f"t{index}" for *_, index in self.columns)
         hashes = "".join(
             f", CASE WHEN t{index} IS NOT NULL THEN hash(t{index}) END AS h{index}" for index in self.unique
         )
-        found = good
-        if self.judged:
-            found = self.connection.sql(
-                f"SELECT {values}{hashes}, line FROM checked WHERE {self._good} ORDER BY line"
-            ).to_arrow_table()
-            if good is not None:
-                found = pa.concat_tables([good, found]).sort_by("line") if found.num_rows else good
-        if found is None:
-            return self.schema.empty_table()
-        for index, name in self.unique.items():
-            self.values.add(name, found.column(f"h{index}"))
-        self.tally.accepted += found.num_rows
-        line = found.column("line")
+        query = f"SELECT {values}{hashes}, line FROM checked WHERE {self._good} ORDER BY line"
+        return self.connection.sql(query).to_arrow_table()
+
+    def _named(self, rows: pa.Table) -> pa.Table:
+        """Rows as the table `raw` has them: with their origin, and under the contract's names."""
+        line = rows.column("line")
         columns = {
-            "_row": self._row_name(found, line),
-            "_file": pa.repeat(self.sha256[:16], found.num_rows),
+            "_row": self._row_name(rows, line),
+            "_file": pa.repeat(self.sha256[:16], rows.num_rows),
             "_line": line,
-            **{name: found.column(f"t{index}") for name, _, index in self.columns},
+            **{name: rows.column(f"t{index}") for name, _, index in self.columns},
         }
         return pa.table(columns).cast(self.schema)
 

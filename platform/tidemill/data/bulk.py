@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -20,32 +21,46 @@ import pyarrow.compute as pc
 
 from tidemill.data import row_rules
 from tidemill.data.casting import literal, quoted
-from tidemill.data.delimited import Delimited
+from tidemill.data.delimited import MAX_RECORD_LINES, Delimited
 from tidemill.data.plain import LONGEST, Form, Marks, plain, thorough
 from tidemill.data.source import Row
-from tidemill.data.stretches import Stretch
-from tidemill.project import Column, Project
+from tidemill.data.stretches import Stretch, Stretches
+from tidemill.project import CATEGORICAL, Column, Project
 from tidemill.store.durable import disk_full_is_an_error
 
 # So many rows of the first stretch tell in which columns plain cells are the rule.
 TRIED_ROWS = 20_000
 PLAIN_SHARE = 0.97
+# At so many rows of a stretch it is looked whether lines and rows are still side by side.
+LOOKS = 16
+TEXTS = CATEGORICAL | {"text"}
 
 Lines = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Place = tuple[str, Column, int]
 """A column's name, what it must hold, and the number of its cell."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A stretch taken apart: `good` has `line`, the typed columns t0, t1, ... and a hash h0 of each unique one.
+    """A stretch taken apart: `rows` has `line`, the typed columns t0, t1, ... and a hash h0 of each unique one.
 
+    `good` tells which of them are plainly right; the others are among those below.
     `doubtful` are rows to be judged: `line` and the cells c0, c1, ...; `odd` those that it could not take apart.
     """
 
-    good: pa.Table
+    rows: pa.Table
+    good: Mask
     doubtful: pa.Table
     odd: list[Row]
+
+
+class Record(NamedTuple):
+    """A record read with care: it begins in line `begin` and ends before line `end`."""
+
+    row: Row | None
+    begin: int
+    end: int
 
 
 class Bulk:
@@ -71,12 +86,21 @@ class Bulk:
         self.file = scratch / "stretch.csv"
         self.thorough: frozenset[int] | None = None
 
-    def take(self, stretch: Stretch) -> Taken | None:
-        """The rows of a stretch, or None when DuckDB may not be trusted with it."""
-        if not stretch.is_uniform or stretch.has_space_before_quote(self.source.dialect.delimiter):
-            return None
-        with disk_full_is_an_error(self.file):
-            self.file.write_bytes(stretch.content)
+    def take(self, stretch: Stretch, stretches: Stretches) -> Taken | Stretch:
+        """The rows of a stretch, the newest of `stretches`; the stretch when DuckDB may not be trusted with it.
+
+        A record that may not end in it is given back to `stretches`, with what follows.
+        """
+        dialect = self.source.dialect
+        if not stretch.is_uniform or (dialect.quoted and stretch.has_space_before_quote(dialect.delimiter)):
+            return stretch
+        over, begun = self._over_lines(stretch) if dialect.quoted else ([], None)
+        if begun is not None and not stretches.is_last:
+            if begun == stretch.first_line:
+                return stretch
+            stretch = stretches.give_back(stretch, begun)
+            over = [each for each in over if each.begin < begun]
+        lines = self._write(stretch, over)
         try:
             marks = Marks.of(stretch)
             if self.thorough is None:
@@ -84,14 +108,44 @@ class Bulk:
             rows = self.connection.sql(self._query(stretch, marks, self.thorough)).to_arrow_table()
             rejected = self._rejected()
         except (duckdb.InvalidInputException, duckdb.ConversionException):
-            return None  # what it does not take, the careful reader does
+            return stretch  # what it does not take, the careful reader does
         finally:
             self.connection.execute("DROP TABLE IF EXISTS reject_errors")
             self.connection.execute("DROP TABLE IF EXISTS reject_scans")
             self.file.unlink()
-        if rows.num_rows + len(rejected) != stretch.lines:
-            return None
-        return self._sorted_out(stretch, rows, rejected)
+        if rows.num_rows + len(rejected) != len(lines):
+            return stretch
+        odd = [int(lines[line - 1]) for line in rejected]
+        lines = np.delete(lines, np.array(rejected, dtype=np.int64) - 1)
+        if not self._are_those(rows, stretch, lines):
+            return stretch
+        return self._sorted_out(stretch, rows, lines, odd, [each.row for each in over if each.row])
+
+    def _over_lines(self, stretch: Stretch) -> tuple[list[Record], int | None]:
+        """The records that begin in lines with an odd number of quotes, and where one begins that may go on."""
+        found: list[Record] = []
+        behind = stretch.first_line
+        for line in stretch.with_odd_quotes():
+            if line < behind:
+                continue
+            row, behind = self.source.record(stretch, line)
+            found.append(Record(row, line, behind))
+        last = stretch.first_line + stretch.lines
+        # What looks broken at the end of the stretch may be whole with the lines that follow.
+        begun = next((each.begin for each in found if last - each.begin < MAX_RECORD_LINES), None)
+        return found, begun
+
+    def _write(self, stretch: Stretch, without: Sequence[Record]) -> Lines:
+        """Write the lines that are not those of some records where DuckDB finds them, and give their numbers."""
+        keep = np.ones(stretch.lines, dtype=bool)
+        with disk_full_is_an_error(self.file), self.file.open("wb") as handle:
+            written = stretch.first_line
+            for record in without:
+                keep[record.begin - stretch.first_line : record.end - stretch.first_line] = False
+                handle.write(stretch.content[stretch.start(written) : stretch.start(record.begin)])
+                written = record.end
+            handle.write(stretch.content[stretch.start(written) :])
+        return np.flatnonzero(keep) + stretch.first_line
 
     def _forms(self, marks: Marks, thoroughly: frozenset[int]) -> Mapping[int, Form]:
         return {
@@ -155,24 +209,42 @@ class Bulk:
         found = self.connection.execute("SELECT DISTINCT line FROM reject_errors ORDER BY line").fetchall()
         return [int(line) for (line,) in found]
 
-    def _sorted_out(self, stretch: Stretch, rows: pa.Table, rejected: list[int]) -> Taken:
-        lines: Lines = np.arange(stretch.first_line, stretch.first_line + stretch.lines, dtype=np.int64)
-        odd = [int(lines[line - 1]) for line in rejected]
-        lines = np.delete(lines, np.array(rejected, dtype=np.int64) - 1)
+    def _are_those(self, rows: pa.Table, stretch: Stretch, lines: Lines) -> bool:
+        """Whether the rows are those of `lines`, in their order, wherever one looks.
+
+        They are as long as the query only maps rows to rows; a plan that joins would shuffle them, and each row
+        would pass for another line.
+        """
+        texts = [i for _, column, i in self.columns if i < self.source.width and column.type in TEXTS]
+        for place in np.linspace(0, max(len(lines) - 1, 0), min(LOOKS, len(lines)), dtype=np.int64).tolist():
+            row = next(self.source.line(int(lines[place]), stretch.line(int(lines[place]))), None)
+            if row is None or row.fault is not None:
+                continue
+            found = [rows.column(f"t{i}")[place].as_py() for i in texts]
+            if any(text is not None and text != row.cells[i] for i, text in zip(texts, found, strict=True)):
+                return False
+        return True
+
+    def _sorted_out(
+        self, stretch: Stretch, rows: pa.Table, lines: Lines, odd: list[int], read: list[Row]
+    ) -> Taken:
+        """What DuckDB made of `lines`, beside the `odd` ones that it left and rows that were `read` with care."""
         cells = rows.column("cells").combine_chunks()
         rows = rows.drop_columns(["cells"]).append_column("line", pa.array(lines))
         closed = stretch.closed_by(self.source.dialect.delimiter, self.source.width)
-        if not odd and not closed and cells.null_count == len(cells):
-            return Taken(rows, self._no_cells(), [])
+        if not odd and not closed and not read and cells.null_count == len(cells):
+            return Taken(rows, np.ones(rows.num_rows, dtype=bool), self._no_cells(), [])
         good = pc.is_null(cells).to_numpy(zero_copy_only=False)
         doubtful = self._apart(cells.filter(pa.array(~good)), lines[~good])
+        closed = np.intersect1d(lines, closed).tolist()
         odd = sorted({*odd, *closed, *_too_long_or_blank(doubtful)})
         doubtful = doubtful.filter(pc.invert(pc.is_in(doubtful.column("line"), pa.array(odd, pa.int64()))))
-        read = [row for number in odd for row in self.source.line(number, stretch.line(number))]
+        read = read + [row for number in odd for row in self.source.line(number, stretch.line(number))]
         whole = self._as_cells([row for row in read if row.fault is None])
         good &= ~np.isin(lines, odd)
         return Taken(
-            rows.filter(pa.array(good)),
+            rows,
+            good,
             pa.concat_tables([doubtful, whole]),
             [row for row in read if row.fault is not None],
         )

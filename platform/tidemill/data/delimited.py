@@ -20,7 +20,7 @@ from functools import partial
 from itertools import islice
 
 from tidemill.data.source import BLANK_ROW, Fault, Place, Row, SourceFile, empty_file
-from tidemill.data.stretches import MAX_LINE, Stretch, cut, too_long
+from tidemill.data.stretches import MAX_LINE, Stretch, Stretches, too_long
 from tidemill.errors import Corrupt, InvalidInput
 from tidemill.project import Reading
 
@@ -109,8 +109,8 @@ class Delimited:
     width: int
     above: int
 
-    def stretches(self) -> Iterator[Stretch]:
-        return cut(self.place, self.dialect.encoding, self.above)
+    def stretches(self) -> Stretches:
+        return Stretches(self.place, self.dialect.encoding, self.above)
 
     def carefully(self, stretch: Stretch, following: Iterator[Stretch]) -> Iterator[Row]:
         """The rows of a stretch; when its last record does not end in it, those of the `following` one as well."""
@@ -123,6 +123,14 @@ class Delimited:
 
         lines = _Lines(readline, self.place.name, stretch.first_line - 1)
         return _records(lines, self.dialect, self.width)
+
+    def record(self, stretch: Stretch, number: int) -> tuple[Row | None, int]:
+        """The record that begins in line `number` of a uniform stretch, and the number of the line behind it."""
+        end = stretch.first_line + stretch.lines
+        rest = (stretch.line(each).decode() for each in range(number, end))
+        lines = _Lines(lambda: next(rest, ""), self.place.name, number - 1)
+        row = next(_records(lines, self.dialect, self.width), None)
+        return row, lines.read + 1 - len(lines.waiting)
 
     def line(self, number: int, text: bytes) -> Iterator[Row]:
         """The row that stands in one line; nothing where the line is blank."""

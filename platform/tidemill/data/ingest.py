@@ -212,14 +212,13 @@ class _Run:
                 reading = self.project.how_to_read
                 source = open_source(original.path, reading=reading, name=original.name, scratch=self.scratch)
                 check_columns(source, self.project)
-                acceptor = Acceptor(connection, source, self.project, original.sha256, self.scratch)
+                known = old if mode == "append" else []
+                acceptor = Acceptor(connection, source, self.project, original.sha256, self.scratch, known)
                 tally = acceptor.tally
                 draft.write(acceptor.tables(aside, partial(self._tell, original, "reading")))
-                if draft.parts:
-                    known = old if mode == "append" else []
-                    part = draft.parts[-1]
-                    if doubles := acceptor.doubles(str(draft.folder / part.path), known, aside):
-                        draft.leave_out(part, doubles)
+                part = str(draft.folder / draft.parts[-1].path) if draft.parts else None
+                if (more := acceptor.held_back(part, aside)) is not None:
+                    draft.extend(more)
             aside.replace(ledger.rejects_file(self.home, self.project.name, original.id))
             sync_folder(self.rejects)
             check_share(tally, original.name, self.project.rejects)

@@ -60,7 +60,8 @@ def plain(column: Column, cell: str, value: str, decimal: str, marks: Marks) -> 
     required = column.role == "id" or not column.nulls
     kept = [condition, *(f"NOT ({rule})" for rule in rules(column, value).values())]
     if column.values is not None and column.type in CATEGORICAL:
-        kept = [f"{cell} IN ({', '.join(map(literal, column.values))})"]
+        # As an enumeration each value costs the same, however many there are; an IN would be run as a join.
+        kept = [f"TRY_CAST({cell} AS ENUM ({', '.join(map(literal, column.values))})) IS NOT NULL"]
     holds = " AND ".join(kept)
     # Of a cell that is NULL, and of a value that could not be had, the condition is NULL.
     return Form(typed_value, f"coalesce({holds}, {'false' if required else f'{cell} IS NULL'})")

@@ -7,10 +7,12 @@ DuckDB may take the stretch apart (`data/bulk.py`) or it is read record by recor
 from __future__ import annotations
 
 import codecs
+import os
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from io import RawIOBase
+from io import FileIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from tidemill.data.source import Place
 from tidemill.errors import InvalidInput
 
 STRETCH = 32 << 20
+PIECE = 1 << 20
 MAX_LINE = 1 << 24
 ASCII = 127
 NEWLINE, RETURN, QUOTE, SPACE = b"\n", b"\r", b'"', b" "
@@ -75,71 +78,123 @@ class Stretch:
 
     def has_space_before_quote(self, delimiter: str) -> bool:
         """Whether a cell begins with spaces and a quote, which readers of CSV take in different ways."""
-        if not self.holds(QUOTE):
-            return False
-        quotes = np.flatnonzero(self.codes == ord(QUOTE))
+        quotes = self._quotes
         spaces = quotes[self.codes[quotes - 1] == ord(SPACE)] - 1
         before = self.codes[spaces - 1]
         # Behind more than one space, or at the very start, a cell is only looked at by the careful reader.
         return bool(np.isin(before, [ord(delimiter), *NEWLINE, *RETURN, *SPACE]).any() or 0 in spaces)
 
+    def with_odd_quotes(self) -> list[int]:
+        """The lines with an odd number of quotes: where a cell goes over lines, or quoting is broken."""
+        if not len(self._quotes):
+            return []
+        counts = np.bincount(np.searchsorted(self._ends, self._quotes, "right"))
+        return [int(index) + self.first_line for index in np.flatnonzero(counts & 1)]
+
+    @cached_property
+    def _quotes(self) -> npt.NDArray[np.int64]:
+        return _places(self.codes, QUOTE) if self.holds(QUOTE) else np.zeros(0, dtype=np.int64)
+
+    def start(self, number: int) -> int:
+        """Before which byte line `number` of the file begins; of the line behind the last one, where all end."""
+        return int(self._ends[number - self.first_line - 1]) if number > self.first_line else 0
+
+    def until(self, number: int) -> Stretch:
+        """The lines before line `number`."""
+        return Stretch(self.buffer, self.start(number), self.first_line, number - self.first_line)
+
     def line(self, number: int) -> bytes:
         """The bytes of line `number` of the file, its end among them."""
-        end = int(self._ends[number - self.first_line])
-        start = int(self._ends[number - self.first_line - 1]) if number > self.first_line else 0
-        return bytes(self.buffer[start:end])
+        return bytes(self.buffer[self.start(number) : self.start(number + 1)])
 
     def closed_by(self, delimiter: str, width: int) -> list[int]:
         """The lines whose last character is the delimiter, unless they hold just enough of them for `width` cells.
 
         Readers of CSV differ in whether one too many at the end of a line makes a cell.
         """
-        ends, marks = self._ends, self.codes == ord(delimiter)
+        ends = self._ends
         last = ends - 1 - (self.codes[ends - 1] == ord(NEWLINE)) * (1 + self.holds(RETURN))
-        closed = np.flatnonzero(marks[last])
+        closed = np.flatnonzero(self.codes[last] == ord(delimiter))
         if not len(closed):
             return []
-        counts = np.add.reduceat(marks, np.append(0, ends[:-1]), dtype=np.int64)
-        found = closed[counts[closed] != width - 1]
-        return [int(index) + self.first_line for index in found]
+        mark = delimiter.encode()
+        numbers = (closed + self.first_line).tolist()
+        return [
+            number
+            for number in numbers
+            if self.buffer.count(mark, self.start(number), self.start(number + 1)) != width - 1
+        ]
 
     @cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
         """Behind which byte each line ends, in a stretch that is uniform."""
-        ends = np.flatnonzero(self.codes == ord(NEWLINE)) + 1
+        ends = _places(self.codes, NEWLINE) + 1
         return ends if len(ends) == self.lines else np.append(ends, self.size)
 
 
-def cut(place: Place, encoding: str, skipped: int) -> Iterator[Stretch]:
+class Stretches(Iterator[Stretch]):
     """The lines of a file behind its first `skipped` ones, in order. A stretch is gone once the next is asked for.
 
     Raises InvalidInput for a line of more than 16 million characters.
     """
-    buffer = bytearray(STRETCH)
-    number, rest = skipped + 1, 0
-    with place.path.open("rb", buffering=0) as handle:
-        read = _reader(handle, encoding)
-        while size := read(buffer, rest):
-            size += rest
-            while skipped and (end := buffer.find(NEWLINE, 0, size) + 1):
-                buffer[: size - end] = buffer[end:size]
-                size, skipped = size - end, skipped - 1
-            if skipped:
-                continue
-            end = buffer.rfind(NEWLINE, 0, size) + 1
+
+    def __init__(self, place: Place, encoding: str, skipped: int) -> None:
+        self.name = place.name
+        self._buffer = bytearray(STRETCH)
+        self._filled = 0
+        self._taken = 0
+        self._handle = place.path.open("rb", buffering=0)
+        weakref.finalize(self, self._handle.close)
+        self._read = _reader(self._handle, encoding)
+        self._number = skipped + 1
+        self._skip(skipped)
+
+    def __next__(self) -> Stretch:
+        while True:
+            ended = not self._fill()
+            end = self._buffer.rfind(NEWLINE, 0, self._filled) + 1
+            if ended:
+                end = self._filled
             if end:
-                stretch = Stretch(buffer, end, number, _lines(buffer, end))
-                yield stretch
-                number += stretch.lines
-            rest = size - end
-            if rest > MAX_LINE:
-                raise too_long(place.name, number)
-            buffer[:rest] = buffer[end:size]
-    if rest:
-        yield Stretch(buffer, rest, number, _lines(buffer, rest))
+                stretch = Stretch(self._buffer, end, self._number, _lines(self._buffer, end))
+                self._taken, self._number = end, self._number + stretch.lines
+                return stretch
+            if self._filled > MAX_LINE:
+                raise too_long(self.name, self._number)
+            if ended:
+                raise StopIteration
+
+    def give_back(self, stretch: Stretch, number: int) -> Stretch:
+        """The lines of the stretch at hand before line `number`; that one and the others come with the next."""
+        self._taken, self._number = stretch.start(number), number
+        return stretch.until(number)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows the stretch at hand."""
+        read = self._handle.tell() == os.fstat(self._handle.fileno()).st_size
+        return read and self._taken == self._filled
+
+    def _fill(self) -> bool:
+        """Move what was not taken to the front and read on behind it; whether there was more."""
+        if self._taken and self._taken < self._filled:
+            left = self._buffer[self._taken : self._filled]
+            self._buffer[: len(left)] = left
+        self._filled, self._taken = self._filled - self._taken, 0
+        is_full = self._filled == len(self._buffer)
+        size = 0 if is_full else self._read(self._buffer, self._filled)
+        self._filled += size
+        return size > 0 or is_full
+
+    def _skip(self, lines: int) -> None:
+        while lines and self._fill():
+            while lines and (end := self._buffer.find(NEWLINE, self._taken, self._filled) + 1):
+                self._taken, lines = end, lines - 1
+            if lines:
+                self._taken = self._filled
 
 
-def _reader(handle: RawIOBase, encoding: str) -> Callable[[bytearray, int], int]:
+def _reader(handle: FileIO, encoding: str) -> Callable[[bytearray, int], int]:
     """A function that fills a buffer from a place on with UTF-8, and says with how many bytes; 0 at the end."""
     if encoding in ("utf-8", "utf-8-sig"):
         if encoding == "utf-8-sig":
@@ -175,4 +230,14 @@ def _lines(buffer: bytearray, size: int) -> int:
 
 
 def _count(codes: npt.NDArray[np.uint8], mark: bytes) -> int:
-    return int(np.count_nonzero(codes == ord(mark)))
+    # Piece by piece: fresh memory for a comparison of the whole costs more than comparing.
+    return sum(
+        int(np.count_nonzero(codes[start : start + PIECE] == ord(mark)))
+        for start in range(0, len(codes), PIECE)
+    )
+
+
+def _places(codes: npt.NDArray[np.uint8], mark: bytes) -> npt.NDArray[np.int64]:
+    pieces = range(0, len(codes), PIECE)
+    found = [np.flatnonzero(codes[start : start + PIECE] == ord(mark)) + start for start in pieces]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)

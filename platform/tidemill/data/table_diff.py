@@ -26,13 +26,7 @@ KEY = "_row"
 EXAMPLES = 20
 # Columns that say where a row came from; a row that came again with the same values has not changed.
 ORIGIN = {"raw": {"_file", "_line"}, "labels": {"labelled_at", "raw_version"}}
-EXACT_ROWS = 1_000_000  # beyond, distinct values are estimated, in bounded memory
-COLUMNS_AT_ONCE = 20
 SHOWN_VALUE = 200
-NUMBERS = ("int", "uint", "float", "double", "decimal")
-ORDERED = (*NUMBERS, "date", "timestamp")
-
-Profile = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -77,19 +71,6 @@ def compare(old: TableVersion, new: TableVersion, *, examples: int = EXAMPLES) -
             )
     with database(new) as con:
         return _Comparison(con, old, new).diff(examples)
-
-
-def profile_of(version: TableVersion) -> Profile:
-    """Per column: nulls, distinct values, and of numbers and times the range; of numbers the mean.
-
-    Tidemill's own columns are left out. Beyond EXACT_ROWS rows the distinct values are an estimate.
-    """
-    names = [name for name in version.schema if not name.startswith("_")]
-    with database(version) as con:
-        found: Profile = {}
-        for start in range(0, len(names), COLUMNS_AT_ONCE):
-            found |= _profile(con, version, names[start : start + COLUMNS_AT_ONCE])
-        return found
 
 
 @contextmanager
@@ -208,31 +189,6 @@ class _Comparison:
             triples = zip(names, cells[::3], cells[1::3], cells[2::3], strict=True)
             rows.append({KEY: key} | {n: [shown(b), shown(a)] for n, b, a, differs in triples if differs})
         return rows
-
-
-def _profile(con: duckdb.DuckDBPyConnection, version: TableVersion, names: list[str]) -> Profile:
-    wanted = ["count(*)"]
-    for name in names:
-        kind, value = version.schema[name], quoted(name)
-        is_exact = version.rows <= EXACT_ROWS
-        distinct = f"count(DISTINCT {value})" if is_exact else f"approx_count_distinct({value})"
-        span = f"min({value}), max({value})" if kind.startswith(ORDERED) else "NULL, NULL"
-        mean = f"avg({value})" if kind.startswith(NUMBERS) and version.parts else "NULL"
-        wanted += [f"count({value})", distinct, span, mean]
-    sql = f"SELECT {', '.join(wanted)} FROM {rows_of(version, version.parts)}"
-    ((rows, *cells),) = con.execute(sql).fetchall()
-    profile: Profile = {}
-    for index, name in enumerate(names):
-        filled, distinct, least, greatest, mean = cells[5 * index : 5 * index + 5]
-        profile[name] = {
-            "type": version.schema[name],
-            "nulls": rows - filled,
-            "distinct": distinct,
-            "min": plain(least),
-            "max": plain(greatest),
-            "mean": plain(mean),
-        }
-    return profile
 
 
 def shown(value: Any) -> Any:

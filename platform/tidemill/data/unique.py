@@ -1,13 +1,13 @@
 """Values that may occur once: doubles are found by 64-bit hashes, and judged by the values themselves.
 
 Here belongs finding which accepted rows of a file repeat a value of an earlier row, or of the table so far. Eight
-bytes a value are kept while rows stream by; only where two hashes are alike are values compared, so that a hash
-that two values share costs a look and no row.
+bytes a value are kept while rows stream by; rows whose hash was met before are held back, and only their values are
+compared, so that a hash which two values share costs a look and no row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -23,9 +23,8 @@ BATCH = 500_000
 
 @dataclass(frozen=True)
 class Double:
-    """A row whose value stands elsewhere already: `place` is its number in the file of accepted rows, from 0."""
+    """A row whose value stands elsewhere already."""
 
-    place: int
     line: int
     column: str
     value: str
@@ -33,106 +32,136 @@ class Double:
 
 
 class Unique:
-    """The hashes of the unique columns `names` of the rows written so far, in their order."""
+    """Which of the rows that stream by may repeat a value of the unique columns `names`.
 
-    def __init__(self, names: Sequence[str]) -> None:
+    `known` are the Parquet files of the table so far. What looks like a double is held back until all rows are
+    written, and judged then.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, names: Sequence[str], known: Sequence[str] = ()
+    ) -> None:
+        self.connection = connection
         self.names = list(names)
-        self._hashes: dict[str, list[Hashes]] = {name: [] for name in names}
+        self.known = list(known)
+        self._seen = {name: _Seen() for name in self.names}
+        self._held: list[pa.Table] = []
+        for name, seen in self._seen.items():
+            for hashes in self._hashes_of(name):
+                seen.add(hashes)
 
-    def add(self, name: str, hashes: pa.ChunkedArray) -> None:
-        """Note the hashes (uint64) of the next rows of one column; NULL where the value is missing."""
-        self._hashes[name].append(np.asarray(hashes.fill_null(0).to_numpy(), dtype=np.uint64))
+    def doubtful(
+        self, hashes: Mapping[str, pa.ChunkedArray], keep: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Which of the next rows may repeat a value, by the hashes of the unique columns, NULL for no value.
 
-    def doubles(
-        self, connection: duckdb.DuckDBPyConnection, written: str, known: Sequence[str]
-    ) -> list[Double]:
-        """The rows of the Parquet file `written` that repeat a value of an earlier row or of the files `known`.
-
-        In the order of the rows, for each the first of its columns: as if rows came one by one, and a row that is
-        out leaves no value behind.
+        Rows that are not to `keep` are no rows of the table: their values are not noted.
         """
-        suspects = {name: self._suspects(connection, name, known) for name in self.names}
-        if not any(len(found) for found in suspects.values()):
-            return []
-        for index, found in enumerate(suspects.values()):
-            connection.register(f"suspects{index}", pa.table({"h": found}))
-        try:
-            return self._judged(connection, written, known)
-        finally:
-            for index in range(len(suspects)):
-                connection.unregister(f"suspects{index}")
-
-    def _suspects(self, connection: duckdb.DuckDBPyConnection, name: str, known: Sequence[str]) -> Hashes:
-        """The hashes that occur twice, here or in the files `known`."""
-        parts = self._hashes[name]
-        ordered = np.sort(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.uint64)
-        twice = [ordered[1:][ordered[1:] == ordered[:-1]]]
-        for hashes in self._hashes_of(connection, name, known) if len(ordered) else ():
-            hashes.sort()
-            places = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)
-            twice.append(hashes[ordered[places] == hashes])
-        found: Hashes = np.unique(np.concatenate(twice))
-        suspects: Hashes = found[found != 0]
-        return suspects
-
-    def _hashes_of(
-        self, connection: duckdb.DuckDBPyConnection, name: str, known: Sequence[str]
-    ) -> Iterator[Hashes]:
-        if not known:
-            return
-        query = f"SELECT hash({quoted(name)}) AS h FROM {_parquet(known)} WHERE {quoted(name)} IS NOT NULL"
-        for batch in connection.sql(query).to_arrow_reader(BATCH):
-            yield batch.column(0).to_numpy().copy()
-
-    def _judged(
-        self, connection: duckdb.DuckDBPyConnection, written: str, known: Sequence[str]
-    ) -> list[Double]:
-        held = {name: self._held(connection, name, index, known) for index, name in enumerate(self.names)}
-        seen: dict[str, set[object]] = {name: set() for name in self.names}
-        hit = " OR ".join(
-            f"hash({quoted(name)}) IN (SELECT h FROM suspects{index})"
-            for index, name in enumerate(self.names)
-        )
-        values = ", ".join(f"{quoted(name)}, CAST({quoted(name)} AS VARCHAR)" for name in self.names)
-        cursor = connection.execute(
-            f"SELECT file_row_number, _line, {values} FROM "
-            f"read_parquet({literal(written)}, file_row_number = true, hive_partitioning = false) "
-            f"WHERE {hit} ORDER BY file_row_number"
-        )
-        found = []
-        while rows := cursor.fetchmany(BATCH):
-            for place, line, *pairs in rows:
-                own = {
-                    name: (value, text)
-                    for name, value, text in zip(self.names, pairs[::2], pairs[1::2], strict=True)
-                    if value is not None
-                }
-                double = next(
-                    (
-                        Double(place, line, name, text, Broken.TWICE if value in seen[name] else Broken.KNOWN)
-                        for name, (value, text) in own.items()
-                        if value in seen[name] or value in held[name]
-                    ),
-                    None,
-                )
-                if double is not None:
-                    found.append(double)
-                    continue
-                for name, (value, _) in own.items():
-                    seen[name].add(value)
+        found = np.zeros(len(keep), dtype=bool)
+        for name in self.names:
+            column = hashes[name].combine_chunks()
+            rows = np.flatnonzero(keep & column.is_valid().to_numpy(zero_copy_only=False))
+            values = np.asarray(column.fill_null(0).to_numpy(), dtype=np.uint64)[rows]
+            found[rows] |= self._seen[name].met(values)
         return found
 
-    def _held(
-        self, connection: duckdb.DuckDBPyConnection, name: str, index: int, known: Sequence[str]
-    ) -> set[object]:
-        """The values of the files `known` whose hashes are under suspicion."""
-        if not known:
-            return set()
-        found = connection.execute(
-            f"SELECT DISTINCT {quoted(name)} FROM {_parquet(known)} "
-            f"WHERE hash({quoted(name)}) IN (SELECT h FROM suspects{index})"
+    def hold_back(self, rows: pa.Table) -> None:
+        """Keep doubtful rows until all others are written."""
+        self._held.append(rows)
+
+    @property
+    def has_held(self) -> bool:
+        return bool(self._held)
+
+    def judge(self, written: str | None) -> tuple[pa.Table, list[Double]]:
+        """Of the rows held back those that are no doubles after all, and the doubles.
+
+        `written` is the Parquet file of the rows that were not held back. The rows are judged in their order, as
+        if they came one by one: one that is out leaves no value behind.
+        """
+        rows = pa.concat_tables(self._held).combine_chunks()
+        taken = {name: self._taken(name, rows, written) for name in self.names}
+        keep = np.ones(rows.num_rows, dtype=bool)
+        doubles = []
+        columns = [(name, rows.column(name).to_pylist(), self._texts(rows, name)) for name in self.names]
+        for place, line in enumerate(rows.column("_line").to_pylist()):
+            found = next(
+                ((name, texts) for name, values, texts in columns if values[place] in taken[name]), None
+            )
+            if found is not None:
+                name, texts = found
+                code = Broken.TWICE if taken[name][rows.column(name)[place].as_py()] else Broken.KNOWN
+                doubles.append(Double(line, name, texts[place], code))
+                keep[place] = False
+                continue
+            for name, values, _ in columns:
+                if values[place] is not None:
+                    taken[name][values[place]] = True
+        return rows.filter(pa.array(keep)), doubles
+
+    def _texts(self, rows: pa.Table, name: str) -> list[str]:
+        self.connection.register("held", rows.select([name]))
+        found = self.connection.execute(f"SELECT CAST({quoted(name)} AS VARCHAR) FROM held").fetchall()
+        self.connection.unregister("held")
+        return [text for (text,) in found]
+
+    def _taken(self, name: str, rows: pa.Table, written: str | None) -> dict[object, bool]:
+        """The values among those of `rows` that are there already: True when they stand in this file."""
+        self.connection.register("held", rows.select([name]))
+        found: dict[object, bool] = {}
+        for here, paths in ((False, self.known), (True, [written] if written else [])):
+            if not paths:
+                continue
+            value = quoted(name)
+            query = (
+                f"SELECT DISTINCT {value} FROM {_parquet(paths)} WHERE {value} IN (SELECT {value} FROM held)"
+            )
+            found |= {value: here for (value,) in self.connection.execute(query).fetchall()}
+        self.connection.unregister("held")
+        return found
+
+    def _hashes_of(self, name: str) -> Iterator[Hashes]:
+        if not self.known:
+            return
+        query = (
+            f"SELECT hash({quoted(name)}) AS h FROM {_parquet(self.known)} WHERE {quoted(name)} IS NOT NULL"
         )
-        return {value for (value,) in found.fetchall()}
+        for batch in self.connection.sql(query).to_arrow_reader(BATCH):
+            yield batch.column(0).to_numpy().copy()
+
+
+class _Seen:
+    """Hashes met so far, in sorted runs of which each is at least twice as long as the next."""
+
+    def __init__(self) -> None:
+        self.runs: list[Hashes] = []
+
+    def met(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Which of `hashes` were there before, or earlier in them. Then they are noted, too."""
+        order = np.argsort(hashes, kind="stable")
+        ordered = hashes[order]
+        found = np.zeros(len(hashes), dtype=bool)
+        found[1:] = ordered[1:] == ordered[:-1]
+        for run in self.runs:
+            places = np.minimum(np.searchsorted(run, ordered), len(run) - 1)
+            found |= run[places] == ordered
+        self._note(ordered)
+        met = np.empty_like(found)
+        met[order] = found
+        return met
+
+    def add(self, hashes: Hashes) -> None:
+        hashes.sort()
+        self._note(hashes)
+
+    def _note(self, ordered: Hashes) -> None:
+        if len(ordered):
+            self.runs.append(ordered)
+        while len(self.runs) > 1 and len(self.runs[-2]) < 2 * len(self.runs[-1]):
+            last = self.runs.pop()
+            merged = np.concatenate((self.runs.pop(), last))
+            merged.sort(kind="stable")  # runs that are sorted are merged
+            self.runs.append(merged)
 
 
 def _parquet(paths: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from typing import Any
 
 from tidemill.data import ledger
-from tidemill.data.table_diff import EXACT_ROWS, EXAMPLES, VersionDiff, compare, profile_of
+from tidemill.data.profile import EXACT_ROWS, ColumnProfile, Histogram, profile
+from tidemill.data.table_diff import EXAMPLES, VersionDiff, compare
 from tidemill.errors import Conflict, InvalidInput, NotFound
 from tidemill.home import Home
 from tidemill.store.durable import locked, replace_json
@@ -20,6 +21,7 @@ from tidemill.store.state import State
 from tidemill.store.tables import TableStore, TableVersion
 
 CHANGES = "changes.json"
+FORM = 2  # of what is written there; another is made again
 RAW = "raw"
 
 
@@ -102,11 +104,13 @@ def plain_diff(found: VersionDiff) -> dict[str, Any]:
 
 
 def _profile_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: {"before": before.get(name), "after": after.get(name)}
-        for name in {**before, **after}
-        if before.get(name) != after.get(name)
-    }
+    compared = ("type", "nulls", "distinct", "min", "max", "mean")
+
+    def numbers(of: dict[str, Any], name: str) -> dict[str, Any] | None:
+        return {key: of[name][key] for key in compared} if name in of else None
+
+    pairs = {name: (numbers(before, name), numbers(after, name)) for name in {**before, **after}}
+    return {name: {"before": was, "after": now} for name, (was, now) in pairs.items() if was != now}
 
 
 def describe(store: TableStore, version: TableVersion) -> dict[str, Any]:
@@ -122,9 +126,10 @@ def describe(store: TableStore, version: TableVersion) -> dict[str, Any]:
         changes = plain_diff(compare(store.version(version.table, number), version, examples=0))
         del changes["examples"]
     document = {
+        "form": FORM,
         "parent": number,
         "changes": changes,
-        "profile": profile_of(version),
+        "profile": {column.column: asdict(column) for column in profile(version)},
         "distinct_is_exact": version.rows <= EXACT_ROWS,
     }
     folder = version.folder / f"v{version.version:06d}"
@@ -133,13 +138,23 @@ def describe(store: TableStore, version: TableVersion) -> dict[str, Any]:
     return document
 
 
+def profile_of(store: TableStore, version: TableVersion) -> list[ColumnProfile]:
+    """The profile that is written down with a version; made when it is not there."""
+    found = []
+    for column in describe(store, version)["profile"].values():
+        histogram = column["histogram"] and Histogram(**column["histogram"])
+        top = [(text, count) for text, count in column["top"]]
+        found.append(ColumnProfile(**{**column, "histogram": histogram, "top": top}))
+    return found
+
+
 def _written(version: TableVersion) -> dict[str, Any] | None:
     file = version.folder / f"v{version.version:06d}" / CHANGES
     try:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None  # It is derived: what cannot be read is made again.
-    return document
+    return document if document.get("form") == FORM else None
 
 
 def roll_back(home: Home, state: State, project: str, number: int, reason: str) -> TableVersion:

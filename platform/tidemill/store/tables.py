@@ -17,9 +17,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:  # pyarrow is imported where rows are touched: the API follows
     import pyarrow.parquet as pq
 
 STALE_AFTER = 24 * 3600.0
-BATCH_ROWS = 100_000
 TRIED_ROWS = 20_000
 
 
@@ -157,23 +157,15 @@ class TableDraft:
                 os.fsync(handle.fileno())
         self.parts.append(Part(path.name, count, path.stat().st_size, sha256_of(path)))
 
-    def leave_out(self, part: Part, rows: Sequence[int]) -> None:
-        """Write a part again without the rows of those numbers, counted from 0."""
-        import numpy as np
+    def extend(self, more: pa.Table) -> None:
+        """Write the last part again with more rows behind its own."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        out = np.asarray(rows)
+        part = self.parts[-1]
         with pq.ParquetFile(self.folder / part.path) as file:
-
-            def others() -> Iterator[pa.Table]:
-                first = 0
-                for batch in file.iter_batches(BATCH_ROWS):
-                    keep = ~np.isin(np.arange(first, first + batch.num_rows), out)
-                    first += batch.num_rows
-                    yield pa.Table.from_batches([batch]).filter(pa.array(keep))
-
-            self.write(others())
+            batches = (pa.Table.from_batches([batch]) for batch in file.iter_batches(TRIED_ROWS))
+            self.write(chain(batches, [more]))
         self.remove(part)
 
     def remove(self, part: Part) -> None:
