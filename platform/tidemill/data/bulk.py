@@ -24,7 +24,7 @@ from tidemill.data.casting import literal, quoted
 from tidemill.data.delimited import MAX_RECORD_LINES, Delimited
 from tidemill.data.plain import LONGEST, Form, Marks, plain, thorough
 from tidemill.data.source import Row
-from tidemill.data.stretches import Stretch, Stretches
+from tidemill.data.stretches import Mask, Stretch, Stretches
 from tidemill.project import CATEGORICAL, Column, Project
 from tidemill.store.durable import disk_full_is_an_error
 
@@ -36,7 +36,6 @@ LOOKS = 16
 TEXTS = CATEGORICAL | {"text"}
 
 Lines = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 Place = tuple[str, Column, int]
 """A column's name, what it must hold, and the number of its cell."""
 
@@ -231,12 +230,11 @@ class Bulk:
         """What DuckDB made of `lines`, beside the `odd` ones that it left and rows that were `read` with care."""
         cells = rows.column("cells").combine_chunks()
         rows = rows.drop_columns(["cells"]).append_column("line", pa.array(lines))
-        closed = stretch.closed_by(self.source.dialect.delimiter, self.source.width)
-        if not odd and not closed and not read and cells.null_count == len(cells):
-            return Taken(rows, np.ones(rows.num_rows, dtype=bool), self._no_cells(), [])
         good = pc.is_null(cells).to_numpy(zero_copy_only=False)
+        closed = self._closed_too_far(stretch, rows, lines, good)
+        if not odd and not closed and not read and good.all():
+            return Taken(rows, good, self._no_cells(), [])
         doubtful = self._apart(cells.filter(pa.array(~good)), lines[~good])
-        closed = np.intersect1d(lines, closed).tolist()
         odd = sorted({*odd, *closed, *_too_long_or_blank(doubtful)})
         doubtful = doubtful.filter(pc.invert(pc.is_in(doubtful.column("line"), pa.array(odd, pa.int64()))))
         read = read + [row for number in odd for row in self.source.line(number, stretch.line(number))]
@@ -248,6 +246,18 @@ class Bulk:
             pa.concat_tables([doubtful, whole]),
             [row for row in read if row.fault is not None],
         )
+
+    def _closed_too_far(self, stretch: Stretch, rows: pa.Table, lines: Lines, good: Mask) -> list[int]:
+        """The lines that end in a delimiter too many, behind which DuckDB sees no cell and other readers do."""
+        delimiter, width = self.source.dialect.delimiter, self.source.width
+        once, twice = (ends[lines - stretch.first_line] for ends in stretch.closed_by(delimiter))
+        if not once.any():
+            return []
+        # One is right where the last cell is empty, two where the one before is as well: those are counted.
+        last = next((i for *_, i in self.columns if i == width - 1), None)
+        filled = rows.column(f"t{last}").is_valid().to_numpy() if last is not None else True
+        suspects = lines[twice | (once & (filled | ~good))].tolist()
+        return [line for line in suspects if stretch.count(delimiter, line) != width - 1]
 
     def _apart(self, cells: pa.ListArray, lines: Lines) -> pa.Table:
         """A list of cells for each row as columns of cells."""

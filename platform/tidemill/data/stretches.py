@@ -24,6 +24,7 @@ STRETCH = 32 << 20
 PIECE = 1 << 20
 MAX_LINE = 1 << 24
 ASCII = 127
+Mask = npt.NDArray[np.bool_]
 NEWLINE, RETURN, QUOTE, SPACE = b"\n", b"\r", b'"', b" "
 # Spaces besides the plain one that are no part of a value: see `data/casting.py`.
 ODD_SPACES = (b"\t", b"\f", b"\v")
@@ -107,23 +108,15 @@ class Stretch:
         """The bytes of line `number` of the file, its end among them."""
         return bytes(self.buffer[self.start(number) : self.start(number + 1)])
 
-    def closed_by(self, delimiter: str, width: int) -> list[int]:
-        """The lines whose last character is the delimiter, unless they hold just enough of them for `width` cells.
+    def closed_by(self, delimiter: str) -> tuple[Mask, Mask]:
+        """Which lines end in the delimiter, and which in two of them."""
+        last = self._ends - 1 - (self.codes[self._ends - 1] == ord(NEWLINE)) * (1 + self.holds(RETURN))
+        once = self.codes[last] == ord(delimiter)
+        return once, once & (self.codes[last - 1] == ord(delimiter))
 
-        Readers of CSV differ in whether one too many at the end of a line makes a cell.
-        """
-        ends = self._ends
-        last = ends - 1 - (self.codes[ends - 1] == ord(NEWLINE)) * (1 + self.holds(RETURN))
-        closed = np.flatnonzero(self.codes[last] == ord(delimiter))
-        if not len(closed):
-            return []
-        mark = delimiter.encode()
-        numbers = (closed + self.first_line).tolist()
-        return [
-            number
-            for number in numbers
-            if self.buffer.count(mark, self.start(number), self.start(number + 1)) != width - 1
-        ]
+    def count(self, delimiter: str, number: int) -> int:
+        """How many delimiters stand in line `number`."""
+        return self.buffer.count(delimiter.encode(), self.start(number), self.start(number + 1))
 
     @cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
