@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tidemill.data import bulk, stretches
+from tidemill.data import bulk, sieve, stretches
 from tidemill.data.accept import Acceptor
 from tidemill.data.casting import typed
 from tidemill.data.plain import Marks, plain
@@ -192,10 +192,10 @@ def test_rows_keep_their_lines_whatever_the_contract_asks(tmp_path: Path) -> Non
 
 
 def test_shuffled_rows_are_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    true = bulk.Bulk._query
+    true = sieve.Sieve._query
     shuffled = lambda *given: f"FROM ({true(*given)}) ORDER BY t0 DESC"  # noqa: E731
     lines = [f"k{n},1,1.5,a,w{n},n,yes,2024-01-05,2024-01-05 10:00:00,g" for n in range(300)]
-    monkeypatch.setattr(bulk.Bulk, "_query", shuffled)
+    monkeypatch.setattr(sieve.Sieve, "_query", shuffled)
     rows, _ = taken_in(tmp_path, "\n".join([HEADER, *lines]).encode())
     assert [row["_line"] for row in rows] == [int(row["key"][1:]) + 2 for row in rows]
 
@@ -214,14 +214,14 @@ def test_every_encoding_is_read_in_bulk(
     assert not rejects
     assert rows[-1] == {**rows[-1], "word": "Grün", "note": "ça", "_line": 501}
     assert len(took) > 3
-    assert all(isinstance(each, bulk.Taken) for each in took)
+    assert all(isinstance(each, sieve.Taken) for each in took)
 
 
 def test_values_that_share_a_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a hash of two values nearly every row is held back, and none is lost or taken twice."""
-    true = bulk.Bulk._query
+    true = sieve.Sieve._query
     monkeypatch.setattr(
-        bulk.Bulk, "_query", lambda *given: true(*given).replace("hash(_t0)", "hash(strlen(_t0) % 2)")
+        sieve.Sieve, "_query", lambda *given: true(*given).replace("hash(_t0)", "hash(strlen(_t0) % 2)")
     )
     lines = [f"k{n},1,1.5,a,w{n},n,yes,2024-01-05,2024-01-05 10:00:00,g" for n in range(300)]
     rows, rejects = taken_in(tmp_path, "\n".join([HEADER, *lines, *lines[:5]]).encode())

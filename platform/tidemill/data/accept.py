@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidemill.data import row_rules
-from tidemill.data.bulk import Bulk, Taken
+from tidemill.data.bulk import Bulk
 from tidemill.data.casting import (
     ARROW_TYPES,
     Broken,
@@ -32,8 +32,8 @@ from tidemill.data.casting import (
     typed,
 )
 from tidemill.data.contract import EXAMPLES, ColumnChange, kind_of, missing_columns, renamed_columns
-from tidemill.data.delimited import Delimited
 from tidemill.data.formula import harmless
+from tidemill.data.sieve import Sieve, Taken
 from tidemill.data.source import SourceFile
 from tidemill.data.staging import Chunk, chunks
 from tidemill.data.unique import Unique
@@ -230,7 +230,15 @@ class Acceptor:
         self.mistyped: dict[str, tuple[int, dict[str, None]]] = {}
         self.judged = False
         self.delimited = source.delimited if source.as_it_stands else None
-        self.bulk = self._bulk(self.delimited, scratch) if self.delimited else None
+        self.sieve = Sieve(
+            connection,
+            project,
+            self.columns,
+            len(source.columns),
+            decimal=source.decimal,
+            unique=list(self.unique),
+        )
+        self.bulk = Bulk(connection, self.delimited, self.sieve, scratch) if self.delimited else None
 
     def tables(self, rejects: Path, on_progress: Callable[[int], None] | None = None) -> Iterator[pa.Table]:
         """The accepted rows, piece by piece, while the rejected ones are written to `rejects`."""
@@ -252,27 +260,18 @@ class Acceptor:
     def _pieces(self) -> Iterator[tuple[Taken | None, Chunk]]:
         """The rows of the file piece by piece: those that are plainly good, and those to be judged."""
         if self.delimited is None or self.bulk is None:
-            yield from ((None, chunk) for chunk in chunks(self.source))
+            for chunk in chunks(self.source):
+                taken = self.sieve.take(chunk.cells)
+                yield taken, Chunk(taken.doubtful, chunk.faults)
             return
         stretches = self.delimited.stretches()
         for stretch in stretches:
-            taken = self.bulk.take(stretch, stretches)
-            if isinstance(taken, Taken):
-                yield taken, Chunk(taken.doubtful, taken.odd)
+            found = self.bulk.take(stretch, stretches)
+            if isinstance(found, Taken):
+                yield found, Chunk(found.doubtful, found.odd)
                 continue
-            careful = replace(self.source, rows=self.delimited.carefully(taken, stretches))
+            careful = replace(self.source, rows=self.delimited.carefully(found, stretches))
             yield from ((None, chunk) for chunk in chunks(careful))
-
-    def _bulk(self, delimited: Delimited, scratch: Path) -> Bulk:
-        return Bulk(
-            self.connection,
-            delimited,
-            self.project,
-            self.columns,
-            decimal=self.source.decimal,
-            unique=list(self.unique),
-            scratch=scratch,
-        )
 
     def held_back(self, written: str | None, rejects: Path) -> pa.Table | None:
         """The last accepted rows: those that seemed to repeat a value which may occur once, and do not.
@@ -340,7 +339,8 @@ class Acceptor:
         if self.judged:
             judged = self._judged()
             if rows is not None and judged.num_rows:
-                rows = pa.concat_tables([rows.filter(pa.array(good)), judged]).sort_by("line")
+                whole = [rows.filter(pa.array(good)), judged.select(rows.column_names)]
+                rows = pa.concat_tables(whole).sort_by("line")
             elif rows is None:
                 rows = judged
             if judged.num_rows:

@@ -8,50 +8,27 @@ one stray quote can swallow a thousand lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemill.data import row_rules
-from tidemill.data.casting import literal, quoted
+from tidemill.data.casting import literal
 from tidemill.data.delimited import MAX_RECORD_LINES, Delimited
-from tidemill.data.plain import LONGEST, Form, Marks, plain, thorough
+from tidemill.data.plain import LONGEST, Marks
+from tidemill.data.sieve import Lines, Sieve, Taken
 from tidemill.data.source import Row
 from tidemill.data.stretches import Mask, Stretch, Stretches
-from tidemill.project import CATEGORICAL, Column, Project
+from tidemill.project import CATEGORICAL
 from tidemill.store.durable import disk_full_is_an_error
 
-# So many rows of the first stretch tell in which columns plain cells are the rule.
-TRIED_ROWS = 20_000
-PLAIN_SHARE = 0.97
 # At so many rows of a stretch it is looked whether lines and rows are still side by side.
 LOOKS = 16
 TEXTS = CATEGORICAL | {"text"}
-
-Lines = npt.NDArray[np.int64]
-Place = tuple[str, Column, int]
-"""A column's name, what it must hold, and the number of its cell."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A stretch taken apart: `rows` has `line`, the typed columns t0, t1, ... and a hash h0 of each unique one.
-
-    `good` tells which of them are plainly right; the others are among those below.
-    `doubtful` are rows to be judged: `line` and the cells c0, c1, ...; `odd` those that it could not take apart.
-    """
-
-    rows: pa.Table
-    good: Mask
-    doubtful: pa.Table
-    odd: list[Row]
 
 
 class Record(NamedTuple):
@@ -63,27 +40,19 @@ class Record(NamedTuple):
 
 
 class Bulk:
-    """Takes the stretches of one file apart. `unique` are the numbers of the cells whose hashes are wanted."""
+    """Takes the stretches of one CSV apart."""
 
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
         source: Delimited,
-        project: Project,
-        columns: Sequence[Place],
-        *,
-        decimal: str,
-        unique: Sequence[int],
+        sieve: Sieve,
         scratch: Path,
     ) -> None:
         self.connection = connection
         self.source = source
-        self.project = project
-        self.columns = columns
-        self.decimal = decimal
-        self.unique = unique
+        self.sieve = sieve
         self.file = scratch / "stretch.csv"
-        self.thorough: frozenset[int] | None = None
 
     def take(self, stretch: Stretch, stretches: Stretches) -> Taken | Stretch:
         """The rows of a stretch, the newest of `stretches`; the stretch when DuckDB may not be trusted with it.
@@ -101,10 +70,7 @@ class Bulk:
             over = [each for each in over if each.begin < begun]
         lines = self._write(stretch, over)
         try:
-            marks = Marks.of(stretch)
-            if self.thorough is None:
-                self.thorough = self._not_plain(stretch, marks)
-            rows = self.connection.sql(self._query(stretch, marks, self.thorough)).to_arrow_table()
+            rows = self.sieve.sift(self._cells(stretch), Marks.of(stretch))
             rejected = self._rejected()
         except (duckdb.InvalidInputException, duckdb.ConversionException):
             return stretch  # what it does not take, the careful reader does
@@ -146,62 +112,16 @@ class Bulk:
             handle.write(stretch.content[stretch.start(written) :])
         return np.flatnonzero(keep) + stretch.first_line
 
-    def _forms(self, marks: Marks, thoroughly: frozenset[int]) -> Mapping[int, Form]:
-        return {
-            i: thorough(column, f"_c{i}", f"_t{i}", self.decimal)
-            if i in thoroughly
-            else plain(column, f"_c{i}", f"_t{i}", self.decimal, marks)
-            for _, column, i in self.columns
-        }
-
-    def _query(self, stretch: Stretch, marks: Marks, thoroughly: frozenset[int]) -> str:
-        """SQL of the typed columns and hashes, and for rows not plainly right the list of their cells."""
-        cells = ", ".join(f"_c{i}" for i in range(self.source.width))
-        values = ", ".join(f"_t{i} AS t{i}" for *_, i in self.columns)
-        hashes = "".join(f", CASE WHEN _t{i} IS NOT NULL THEN hash(_t{i}) END AS h{i}" for i in self.unique)
-        return (
-            f"SELECT {values}{hashes}, CASE WHEN NOT _holds THEN [{cells}] END AS cells "
-            f"FROM (SELECT *, {self._holds(marks, thoroughly)} AS _holds "
-            f"FROM {self._typed(stretch, marks, thoroughly)})"
-        )
-
-    def _holds(self, marks: Marks, thoroughly: frozenset[int]) -> str:
-        holds = [form.holds for form in self._forms(marks, thoroughly).values()]
-        if all(column.nulls and column.role != "id" for _, column, _ in self.columns):
-            holds.append(f"coalesce({', '.join(f'_c{i}' for i in range(self.source.width))}) IS NOT NULL")
-        holds += [f"NOT {row_rules.breaks(rule)}" for rule in self.project.rules]
-        return " AND ".join(f"({each})" for each in holds)
-
-    def _typed(self, stretch: Stretch, marks: Marks, thoroughly: frozenset[int]) -> str:
-        """SQL of the cells _c, their values _t, and the values again under the contract's names for its rules."""
-        values = ", ".join(f"{form.value} AS _t{i}" for i, form in self._forms(marks, thoroughly).items())
-        typed = f"(SELECT *, {values} FROM {self._cells(stretch)})"
-        if not self.project.rules:
-            return typed
-        names = ", ".join(f"_t{i} AS {quoted(name)}" for name, _, i in self.columns)
-        return f"(SELECT *, {names} FROM {typed})"
-
     def _cells(self, stretch: Stretch) -> str:
         dialect = self.source.dialect
         names = ", ".join(f"'_c{i}': 'VARCHAR'" for i in range(self.source.width))
         quote = literal('"' if dialect.quoted else "")
-        absent = "".join(f", NULL::VARCHAR AS _c{i}" for *_, i in self.columns if i >= self.source.width)
         read = (
             f"read_csv({literal(str(self.file))}, columns = {{{names}}}, auto_detect = false, header = false, "
             f"delim = {literal(dialect.delimiter)}, quote = {quote}, escape = {quote}, "
             f"new_line = '{stretch.newline}', store_rejects = true)"
         )
-        return f"(SELECT *{absent} FROM {read})"
-
-    def _not_plain(self, stretch: Stretch, marks: Marks) -> frozenset[int]:
-        """The columns in whose first rows plain cells are not the rule."""
-        plainly = self._forms(marks, frozenset())
-        shares = ", ".join(f"avg(CAST({form.holds} AS INTEGER))" for form in plainly.values())
-        typed = self._typed(stretch, marks, frozenset())
-        query = f"SELECT {shares} FROM (FROM {typed} LIMIT {TRIED_ROWS})"
-        (found,) = self.connection.execute(query).fetchall()
-        pairs = zip(plainly, found, strict=True)
-        return frozenset(i for i, share in pairs if share is not None and share < PLAIN_SHARE)
+        return f"(SELECT *{self.sieve.absent()} FROM {read})"
 
     def _rejected(self) -> list[int]:
         """The lines of the stretch that DuckDB could not take apart, from 1."""
@@ -214,7 +134,7 @@ class Bulk:
         They are as long as the query only maps rows to rows; a plan that joins would shuffle them, and each row
         would pass for another line.
         """
-        texts = [i for _, column, i in self.columns if i < self.source.width and column.type in TEXTS]
+        texts = [i for _, column, i in self.sieve.columns if i < self.source.width and column.type in TEXTS]
         for place in np.linspace(0, max(len(lines) - 1, 0), min(LOOKS, len(lines)), dtype=np.int64).tolist():
             row = next(self.source.line(int(lines[place]), stretch.line(int(lines[place]))), None)
             if row is None or row.fault is not None:
@@ -233,8 +153,8 @@ class Bulk:
         good = pc.is_null(cells).to_numpy(zero_copy_only=False)
         closed = self._closed_too_far(stretch, rows, lines, good)
         if not odd and not closed and not read and good.all():
-            return Taken(rows, good, self._no_cells(), [])
-        doubtful = self._apart(cells.filter(pa.array(~good)), lines[~good])
+            return Taken(rows, good, self.sieve.no_cells(), [])
+        doubtful = self.sieve.apart(cells.filter(pa.array(~good)), lines[~good])
         odd = sorted({*odd, *closed, *_too_long_or_blank(doubtful)})
         doubtful = doubtful.filter(pc.invert(pc.is_in(doubtful.column("line"), pa.array(odd, pa.int64()))))
         read = read + [row for number in odd for row in self.source.line(number, stretch.line(number))]
@@ -254,32 +174,17 @@ class Bulk:
         if not once.any():
             return []
         # One is right where the last cell is empty, two where the one before is as well: those are counted.
-        last = next((i for *_, i in self.columns if i == width - 1), None)
+        last = next((i for *_, i in self.sieve.columns if i == width - 1), None)
         filled = rows.column(f"t{last}").is_valid().to_numpy() if last is not None else True
         suspects = lines[twice | (once & (filled | ~good))].tolist()
         return [line for line in suspects if stretch.count(delimiter, line) != width - 1]
 
-    def _apart(self, cells: pa.ListArray, lines: Lines) -> pa.Table:
-        """A list of cells for each row as columns of cells."""
-        flat = cells.flatten()
-        places = np.arange(0, len(flat), self.source.width)
-        columns = [flat.take(pa.array(places + index)) for index in range(self.source.width)]
-        return pa.table([pa.array(lines), *columns], names=self._names)
-
     def _as_cells(self, rows: list[Row]) -> pa.Table:
         if not rows:
-            return self._no_cells()
+            return self.sieve.no_cells()
         columns = zip(*(row.cells for row in rows), strict=True)
         lines = pa.array([row.line for row in rows], pa.int64())
-        return pa.table([lines, *(pa.array(cells, pa.string()) for cells in columns)], names=self._names)
-
-    def _no_cells(self) -> pa.Table:
-        kinds = [pa.int64(), *[pa.string()] * self.source.width]
-        return pa.table([pa.array([], kind) for kind in kinds], names=self._names)
-
-    @property
-    def _names(self) -> list[str]:
-        return ["line", *(f"c{index}" for index in range(self.source.width))]
+        return pa.table([lines, *(pa.array(cells, pa.string()) for cells in columns)], names=self.sieve.names)
 
 
 def _too_long_or_blank(table: pa.Table) -> list[int]:

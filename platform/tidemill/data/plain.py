@@ -27,11 +27,11 @@ class Form:
 
 @dataclass(frozen=True)
 class Marks:
-    """What the bytes of a stretch can and cannot hold, so that no row needs to be asked."""
+    """What the text at hand may hold; what it does not hold no row needs to be asked about."""
 
-    underscores: bool
-    double_signs: bool
-    odd_spaces: bool
+    underscores: bool = True
+    double_signs: bool = True
+    odd_spaces: bool = True
 
     @classmethod
     def of(cls, stretch: Stretch) -> Marks:
@@ -79,9 +79,10 @@ def _written(column: Column, cell: str, value: str, decimal: str, marks: Marks) 
         return None
     if column.type == "integer":
         return cast, same
-    if column.type in NUMERIC and decimal == "." and not marks.double_signs:
+    if column.type in NUMERIC and decimal == ".":
         grouped = f" AND NOT contains({cell}, '_')" if marks.underscores else ""
-        return cast, f"isfinite({value}){grouped}"
+        signed = f" AND NOT regexp_matches({cell}, '[+-][+-]')" if marks.double_signs else ""
+        return cast, f"isfinite({value}){grouped}{signed}"
     if column.type == "date":
         return cast, f"strlen({cell}) = 10 AND {same}"
     if column.type == "datetime":
