@@ -19,6 +19,7 @@ DESCRIPTION = (
 TAGS = [
     {"name": "projects", "description": "What there is, how it stands, what to do next."},
     {"name": "files", "description": "Data comes in."},
+    {"name": "sources", "description": "Shares, servers and databases that are looked at in turns."},
     {
         "name": "uploads",
         "description": "Large files come in by parts (tus 1.0); a cut connection costs one part.",

@@ -83,6 +83,10 @@ class AlertList(TypedDict):
     alerts: list[client.AlertInfo]
 
 
+class SourceList(TypedDict):
+    sources: list[client.SourceInfo]
+
+
 class DriftAnswer(TypedDict):
     report: dict[str, Any] | None
 
@@ -200,6 +204,31 @@ PROJECT: Out = (
     },
 )
 FILES: Out = (FileList, {"files": [FILE]})
+SOURCES: Out = (
+    SourceList,
+    {
+        "sources": [
+            {
+                "name": "lab",
+                "kind": "sftp",
+                "where": "sftp://tidemill@lab.local/export/*.csv",
+                "every": 60,
+                "state": "away",
+                "since": AT,
+                "last_look": AT,
+                "last_ok": AT,
+                "waiting": 1,
+                "taken": 12,
+                "error": {
+                    "title": "The SFTP server does not answer",
+                    "detail": "tidemill@lab.local:22: timed out",
+                    "remedy": "See whether it runs and can be reached from here. It is looked at again.",
+                },
+                "problems": [],
+            }
+        ]
+    },
+)
 ONE_FILE: Out = (client.FileRecord, FILE)
 FILE_EVENTS = (
     "retry: 2000\n\n"

@@ -1,4 +1,4 @@
-"""What starts by itself: jobs, the sensors for landed files and for answers, the schedule of the drift report.
+"""What starts by itself: jobs, the sensors for landed files, sources and answers, the schedule of the drift report.
 
 The API starts the same jobs by name; nothing here decides what a step does.
 """
@@ -34,6 +34,8 @@ UNDER_WAY = [
     DagsterRunStatus.STARTED,
 ]
 MOST_ATTEMPTS = 5
+# How long a tick waits for sources; a look that takes longer goes on beside it.
+LOOK_SECONDS = 3.0
 
 STEPS: Mapping[str, Sequence[str]] = {
     "ingest": ["raw"],
@@ -163,6 +165,29 @@ def look(cursor: str | None, change: int) -> tuple[str | None, str]:
         kept = {"done": before["done"], "seen": change, "ticks": before["ticks"] + 1}
         return "People are answering; the labels are made when they pause.", json.dumps(kept)
     return None, json.dumps({"done": change, "seen": change, "ticks": 0})
+
+
+def build_lookout(project: Project) -> Any:
+    """Looks at the project's sources in turns. What they land, `landed_files` finds: this one starts no run."""
+    lookouts: list[Any] = []  # one, made with the first tick: its imports are not for whoever loads the code
+
+    @sensor(
+        name=f"{project.name}__sources",
+        minimum_interval_seconds=15,
+        default_status=DefaultSensorStatus.RUNNING,
+        description=f"Brings what is new in the sources of {project.display_name} into its inbox.",
+    )
+    def sources(home: HomeResource) -> SkipReason:
+        from tidemill.data.sources.lookout import Lookout
+        from tidemill.settings import load_settings
+
+        if not lookouts:
+            lookouts.append(Lookout())
+        described = home.project(project.name)
+        busy = lookouts[0].turn(home.home, home.state(), described, load_settings(), wait=LOOK_SECONDS)
+        return SkipReason(f"Still looking at {', '.join(busy)}." if busy else "No source is being looked at.")
+
+    return sources
 
 
 def next_attempt(cursor: str | None, landed: Sequence[str]) -> int:

@@ -45,6 +45,8 @@ def build_definitions(home: Home, resources: dict[str, Any] | None = None) -> De
         by_name = automation.build_jobs(project)
         jobs.extend(by_name.values())
         sensors.append(automation.build_sensor(project, by_name["ingest"]))
+        if project.watched:
+            sensors.append(automation.build_lookout(project))
         if "labels" in by_name:
             sensors.append(automation.build_labels_sensor(project, by_name["labels"]))
         schedules.append(automation.build_schedule(project, by_name["monitoring"]))

@@ -190,6 +190,27 @@ class UploadInfo(TypedDict):
     url: str
 
 
+class SourceInfo(TypedDict):
+    """One source of a project. `state` is ok, away (looked at again), wrong (see `error`), or None before a look.
+
+    `waiting` counts files that are not whole yet, `taken` those that were taken; `problems` are of files. The
+    inbox is not looked at: its `every` and `taken` are None.
+    """
+
+    name: str
+    kind: Literal["inbox", "share", "sftp", "s3", "sql"]
+    where: str
+    every: int | None
+    state: Literal["ok", "away", "wrong"] | None
+    since: str | None
+    last_look: str | None
+    last_ok: str | None
+    waiting: int
+    taken: int | None
+    error: dict[str, str] | None
+    problems: list[dict[str, str]]
+
+
 class TableInfo(TypedDict):
     name: str
     version: int
@@ -655,6 +676,10 @@ class Client:
 
     def file(self, project: str, file_id: str) -> FileRecord:
         return cast(FileRecord, self._get(_at(project, "files", file_id)))
+
+    def sources(self, project: str) -> list[SourceInfo]:
+        """Where the project's files come from, and how each source was found at the last look."""
+        return cast("list[SourceInfo]", self._get(_at(project, "sources"))["sources"])
 
     def rejects(self, project: str, file_id: str) -> str:
         """Why rows of a file were refused, as CSV: file, line, column, value, reason."""

@@ -1,6 +1,7 @@
 """`tidemill data ...`: the versions of a project's tables, what changed between them, going back, clearing away.
 
-What these commands say is put together here; what they do is in `data/versions.py` and `data/retention.py`.
+What these commands say is put together here; what they do is in `data/versions.py` and `data/retention.py`. The
+actions about sources are in `source_commands.py`.
 Imports are made inside the commands, as in `commands.py`.
 """
 
@@ -11,6 +12,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tidemill import source_commands
 from tidemill.console import size
 from tidemill.console import table as text_table
 from tidemill.home import Home
@@ -44,6 +46,9 @@ def add_options(data: argparse.ArgumentParser) -> None:
     two.add_argument("old", type=int, metavar="A", help="the version before")
     two.add_argument("new", type=int, metavar="B", help="the version after")
     add_table(two)
+    add("sources", source_commands.sources, "list where the data comes from, and how each source was found")
+    now = add("fetch", source_commands.fetch, "look at the sources once, now, and take what is new")
+    now.add_argument("--source", metavar="SOURCE", help="only this one")
     back = add("rollback", rollback, "publish an earlier version of raw again; the history stays")
     back.add_argument("version", type=int, metavar="VERSION")
     clear = add("prune", prune, "remove old versions of all tables that no model and no kept version needs")

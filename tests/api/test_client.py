@@ -47,6 +47,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "project": ("pets",),
         "files": ("pets",),
         "file": ("pets", file["id"]),
+        "sources": ("pets",),
         "tables": ("pets",),
         "trainings": ("pets",),
         "training": ("pets", training["id"]),

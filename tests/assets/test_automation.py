@@ -1,6 +1,9 @@
 """What starts by itself, and what keeps it from starting too often."""
 
 import json
+import os
+import time
+from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, RunRequest, SkipReason, build_sensor_context
@@ -45,9 +48,6 @@ def test_a_failed_file_is_tried_again_under_a_new_key_but_not_for_ever(churn: Ho
     inbox.mkdir(parents=True)
     file = inbox / "customers.csv"
     file.write_text("customer,months,plan,left\n1,2,basic,no\n")
-    import os
-    import time
-
     os.utime(file, (time.time() - 60, time.time() - 60))
     keys = []
     cursor = None
@@ -109,3 +109,36 @@ def test_answers_start_the_labels_job(home: Home) -> None:
     assert isinstance(second, RunRequest)
     third, _ = tick(cursor)
     assert isinstance(third, SkipReason)
+
+
+def test_a_tick_brings_a_file_of_a_share_into_the_inbox_and_starts_nothing(
+    churn: Home, tmp_path: Path
+) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    (share / "a.csv").write_text("customer,months,plan,left\n1,2,basic,no\n")
+    (share / "a.csv.done").touch()
+    file = churn.project_file("churn")
+    watched = f"{{kind: share, name: lab, path: '{share}/*.csv', marker: .done}}"
+    away = "{kind: share, name: gone, path: '/no/such/mount/*.csv'}"
+    file.write_text(f"{file.read_text()}\nsources: [{{kind: inbox}}, {watched}, {away}]\n")
+    lookout = automation.build_lookout(load_project(churn, "churn"))
+    with build_sensor_context(resources={"home": default_resources(churn)["home"]}) as context:
+        deadline = time.monotonic() + 30
+        while not (waits := list(churn.inbox("churn").glob("lab__*"))) and time.monotonic() < deadline:
+            assert isinstance(lookout(context), SkipReason)
+        assert isinstance(lookout(context), SkipReason)
+    assert len(waits) == 1
+    answer, _ = landed_files(churn)
+    assert isinstance(answer, RunRequest)
+
+
+def test_only_a_project_with_sources_to_look_at_has_a_sensor_for_them(churn: Home) -> None:
+    from assets.definitions import build_definitions
+
+    names = [sensor.name for sensor in build_definitions(churn).sensors or ()]
+    assert "churn__sources" not in names
+    file = churn.project_file("churn")
+    file.write_text(f"{file.read_text()}\nsources: [{{kind: share, name: lab, path: '/mnt/x/*.csv'}}]\n")
+    names = [sensor.name for sensor in build_definitions(churn).sensors or ()]
+    assert "churn__sources" in names

@@ -51,6 +51,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.projects: dict[str, dict[str, Any]] = {}
         self.files: list[dict[str, Any]] = []
+        self.sources: list[dict[str, Any]] = [inbox_source()]
         self.tables: list[dict[str, Any]] = []
         self.trainings: list[dict[str, Any]] = []
         self.runs: list[dict[str, Any]] = []
@@ -149,6 +150,9 @@ class FakeApi:
         if rest[-1] == "rejected-rows":
             return 200, "_file,_line,_reason,visits\nf1-hospital_a.csv,4,visits: not a whole number,many\n"
         return 200, next(record for record in self.files if record["id"] == rest[0])
+
+    def _get_sources(self, _rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
+        return 200, {"sources": self.sources}
 
     def _get_tables(self, rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
         if not rest:
@@ -462,6 +466,14 @@ def detail() -> dict[str, Any]:
         "gates": {"beat_baseline": True},
         "serving": {"threshold": 0.5},
         "monitoring": {"window": 500},
+    }
+
+
+def inbox_source(**fields: Any) -> dict[str, Any]:
+    return {
+        **{"name": "inbox", "kind": "inbox", "where": "*", "every": None, "state": "ok", "since": None},
+        **{"last_look": None, "last_ok": None, "waiting": 0, "taken": None, "error": None, "problems": []},
+        **fields,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fake_api import FakeApi, Problem, file_record
+from fake_api import AT, FakeApi, Problem, file_record, inbox_source
 from streamlit.testing.v1 import AppTest
 
 from ui import client
@@ -251,6 +251,32 @@ def test_file_history_shows_states_and_reasons(open_page: OpenPage, text_of: Tex
     assert "hospital_a.csv" in said
     assert "Refused" in said
     assert "Add the column" in said
+
+
+def test_sources_are_shown_with_their_states_and_what_to_mend(
+    open_page: OpenPage, text_of: TextOf, fake_api: FakeApi
+) -> None:
+    at = AT.format(0)
+    told = {
+        "title": "The SFTP server does not answer",
+        "detail": "me@lab:22: timed out",
+        "remedy": "Start it.",
+    }
+    fake_api.sources += [
+        inbox_source(
+            name="lab", kind="sftp", where="sftp://me@lab/x/*.csv", state="away", since=at, error=told
+        )
+        | {"last_look": at, "taken": 12, "problems": [told | {"name": "bad.csv", "title": "No right"}]},
+        inbox_source(name="orders", kind="sql", where="postgresql://db/orders", state=None),
+    ]
+    app = open_page("data")
+
+    app.segmented_control[0].set_value("Sources").run()
+
+    assert not app.exception
+    said = text_of(app)
+    for words in ("SFTP", "Away", "timed out", "Start it", "bad.csv", "No right", "Not looked at yet"):
+        assert words in said
 
 
 def test_a_partly_refused_file_says_how_it_was_read_and_how_to_mend_it(

@@ -8,7 +8,7 @@ import streamlit as st
 
 from tidemill.client import ColumnProfile, FileRecord, TableInfo
 from ui.client import api
-from ui.components import page, words
+from ui.components import page, sources, words
 
 FORMATS = ["csv", "tsv", "txt", "xlsx", "xls", "ods", "parquet", "ndjson", "jsonl"]
 PREVIEW_ROWS = 50
@@ -50,10 +50,12 @@ def main() -> None:
     files = api().files(project)
     under_way(project, files)
     shown = st.segmented_control(
-        "Show", ["Tables", "Files"], default="Tables", required=True, label_visibility="collapsed"
+        "Show", ["Tables", "Files", "Sources"], default="Tables", required=True, label_visibility="collapsed"
     )
     if shown == "Files":
         history(project, files)
+    elif shown == "Sources":
+        sources.found(api().sources(project))
     else:
         all_tables(project, tables)
 
