@@ -1,11 +1,13 @@
 """`sources` of project.yaml: each kind as a person writes it, and its faults with their lines."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tidemill.data.render import render_yaml
 from tidemill.errors import ProjectFileError
+from tidemill.home import CHECKOUT
 from tidemill.project import Project
 from tidemill.project_sources import inbox_patterns, landed_patterns
 
@@ -71,3 +73,12 @@ def test_the_inbox_takes_what_it_always_took_and_what_sources_land() -> None:
 def test_faults_name_line_and_field(sources: str, line: int, field: str, words: str) -> None:
     found = faults(sources)
     assert any((at, where) == (line, field) and words in told for at, where, told in found), found
+
+
+def test_the_readmes_example_is_right() -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+    (example,) = [
+        block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "sources:" in block
+    ]
+    project = Project.parse(HEAD.removesuffix("sources:\n") + example, Path("shop/project.yaml"))
+    assert [source.kind for source in project.sources] == ["inbox", "share", "sql"]
