@@ -28,12 +28,13 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.data import ledger, versions
-from tidemill.data.accept import Acceptor, Tally, check_columns, check_share, raw_schema
+from tidemill.data.accept import Acceptor, raw_schema
 from tidemill.data.progress import Phase, Step
 from tidemill.data.read import open_source
 from tidemill.data.sources.seen import origin_of
 from tidemill.data.staging import workbench
 from tidemill.data.upsert import Upsert, upsert
+from tidemill.data.verdict import Tally, check_columns, check_share
 from tidemill.errors import ContractViolation, Corrupt, InvalidInput, TidemillError, TooLarge
 from tidemill.home import Home
 from tidemill.project import IngestionMode, Project
