@@ -237,3 +237,15 @@ def test_a_row_that_is_out_leaves_no_value_behind(tmp_path: Path) -> None:
     rows, rejects = taken_in(tmp_path, "\n".join([HEADER, *lines]).encode(), project)
     assert sorted(row["_line"] for row in rows) == [2, 4, 6]
     assert [(line, column) for line, column, *_ in rejects] == [("3", "key"), ("5", "word")]
+
+
+def test_empty_cells_are_as_plain_as_others(tmp_path: Path) -> None:
+    """They were taken for odd once, which only cost time: the full rules judged the column."""
+    file = tmp_path / "file.csv"
+    lines = [f"k{n},1,1.5,a,w,n,yes,2024-01-05,2024-01-05 10:00:00,g" for n in range(50)]
+    file.write_text("\n".join([HEADER, *lines, *(f"e{n}" + "," * 9 for n in range(50))]))
+    with workbench(tmp_path / "scratch") as connection:
+        source = open_source(file, scratch=tmp_path / "scratch")
+        acceptor = Acceptor(connection, source, PROJECT, "0" * 64, tmp_path / "scratch")
+        assert sum(table.num_rows for table in acceptor.tables(tmp_path / "rejects.csv")) == 100
+        assert acceptor.sieve.thorough == frozenset()

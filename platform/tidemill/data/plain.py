@@ -63,8 +63,8 @@ def plain(column: Column, cell: str, value: str, decimal: str, marks: Marks) -> 
         # As an enumeration each value costs the same, however many there are; an IN would be run as a join.
         kept = [f"TRY_CAST({cell} AS ENUM ({', '.join(map(literal, column.values))})) IS NOT NULL"]
     holds = " AND ".join(kept)
-    # Of a cell that is NULL, and of a value that could not be had, the condition is NULL.
-    return Form(typed_value, f"coalesce({holds}, {'false' if required else f'{cell} IS NULL'})")
+    empty = "" if required else f" OR {cell} IS NULL"
+    return Form(typed_value, f"coalesce({holds}, false){empty}")
 
 
 def _written(column: Column, cell: str, value: str, decimal: str, marks: Marks) -> tuple[str, str] | None:
