@@ -80,7 +80,7 @@ def test_a_file_dropped_into_the_inbox_is_taken_by_itself(box: Box, client: Clie
 
     def taken() -> dict | None:
         found = [file for file in client.files("breast_cancer") if file["name"] == "dropped.csv"]
-        return found[0] if found and found[0]["status"] != "received" else None
+        return found[0] if found and found[0]["finished_at"] else None
 
     file = until(taken, "the sensor to take the file", 120)
     assert (file["status"], file["rows"]) == ("accepted", 30)

@@ -73,7 +73,7 @@ def one_row(detail: ProjectDetail, labelling: Labelling) -> None:
     """The next row for whoever sits here, with a button for each answer."""
     project = detail["name"]
     if labelling["instructions"]:
-        st.info(words.literal(labelling["instructions"]), icon=":material/info:")
+        st.markdown(f":material/info: {words.literal(labelling['instructions'])}")
     name = st.text_input("Your name", key=_NAME, placeholder="so that answers can be compared", max_chars=100)
     if not name.strip():
         if labelling["finished"] < labelling["tasks"]:
