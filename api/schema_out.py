@@ -6,7 +6,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from tidemill import client
+from tidemill import client_types
 
 ID = "6f9c2d0e-6f0c-4c57-9a55-0f3b8c7b0a11"
 RUN = "b7c1f6d2-55f1-4f3a-9d0e-2f4f6d1c9a70"
@@ -27,64 +27,64 @@ class Problem(TypedDict):
 
 
 class ProjectList(TypedDict):
-    projects: list[client.ProjectSummary]
+    projects: list[client_types.ProjectSummary]
 
 
 class FileList(TypedDict):
-    files: list[client.FileRecord]
+    files: list[client_types.FileRecord]
 
 
 class UploadList(TypedDict):
-    uploads: list[client.UploadInfo]
+    uploads: list[client_types.UploadInfo]
 
 
 class TableList(TypedDict):
-    tables: list[client.TableInfo]
+    tables: list[client_types.TableInfo]
 
 
 class TableProfile(TypedDict):
-    profile: list[client.ColumnProfile]
+    profile: list[client_types.ColumnProfile]
 
 
 class TableVersionList(TypedDict):
     table: str
-    versions: list[client.TableVersionInfo]
+    versions: list[client_types.TableVersionInfo]
 
 
 class TrainingList(TypedDict):
-    trainings: list[client.TrainingInfo]
+    trainings: list[client_types.TrainingInfo]
 
 
 class UndoneAnswer(TypedDict):
-    undone: client.AnswerInfo | None
+    undone: client_types.AnswerInfo | None
 
 
 class AgreementList(TypedDict):
-    agreement: list[client.AgreementInfo]
+    agreement: list[client_types.AgreementInfo]
 
 
 class AnnotatorList(TypedDict):
-    annotators: list[client.AnnotatorInfo]
+    annotators: list[client_types.AnnotatorInfo]
 
 
 class RunList(TypedDict):
-    runs: list[client.RunInfo]
+    runs: list[client_types.RunInfo]
 
 
 class PredictionList(TypedDict):
-    predictions: list[client.Prediction]
+    predictions: list[client_types.Prediction]
 
 
 class LoggedList(TypedDict):
-    predictions: list[client.LoggedPrediction]
+    predictions: list[client_types.LoggedPrediction]
 
 
 class AlertList(TypedDict):
-    alerts: list[client.AlertInfo]
+    alerts: list[client_types.AlertInfo]
 
 
 class SourceList(TypedDict):
-    sources: list[client.SourceInfo]
+    sources: list[client_types.SourceInfo]
 
 
 class DriftAnswer(TypedDict):
@@ -195,7 +195,7 @@ Out = tuple[Any, Any]
 
 PROJECTS: Out = (ProjectList, {"projects": [SUMMARY]})
 PROJECT: Out = (
-    client.ProjectDetail,
+    client_types.ProjectDetail,
     {
         **SUMMARY,
         "description": "",
@@ -229,7 +229,7 @@ SOURCES: Out = (
         ]
     },
 )
-ONE_FILE: Out = (client.FileRecord, FILE)
+ONE_FILE: Out = (client_types.FileRecord, FILE)
 FILE_EVENTS = (
     "retry: 2000\n\n"
     'id: 5f3a9c1e\nevent: processing\ndata: {"id":"9f2c4be01d77a3c5","status":"processing","progress":'
@@ -246,7 +246,7 @@ UPLOAD_EXAMPLE: dict[str, Any] = {
     "file": None,
     "url": f"{PATH}/uploads/5c0e7f0d3b1a4f6e9d2c8b7a60514233",
 }
-UPLOAD: Out = (client.UploadInfo, UPLOAD_EXAMPLE)
+UPLOAD: Out = (client_types.UploadInfo, UPLOAD_EXAMPLE)
 OPEN_UPLOADS: Out = (UploadList, {"uploads": [UPLOAD_EXAMPLE]})
 TABLES: Out = (
     TableList,
@@ -266,7 +266,7 @@ TABLES: Out = (
     },
 )
 TABLE: Out = (
-    client.TableRows,
+    client_types.TableRows,
     {"table": "raw", "version": 2, "columns": ["_row", "mean_radius"], "rows": [["P-0042", 14.2]]},
 )
 PROFILE: Out = (
@@ -288,7 +288,7 @@ VERSION: dict[str, Any] = {
 }
 VERSIONS: Out = (TableVersionList, {"table": "raw", "versions": [VERSION]})
 TABLE_DIFF: Out = (
-    client.TableDiff,
+    client_types.TableDiff,
     {
         "table": "raw",
         "from": 1,
@@ -308,18 +308,18 @@ TABLE_DIFF: Out = (
     },
 )
 LAUNCHED: Out = (
-    client.Launched,
+    client_types.Launched,
     {"id": RUN, "status": "queued", "url": f"{PATH}/trainings/{RUN}", "dagster_url": None},
 )
 SEARCH = {"done": 18, "total": 54, "best_score": 0.994, "name": "random_forest"}
 TRAINING_EXAMPLE = {**RUN_EXAMPLE, "model_version": None, "progress": SEARCH}
 TRAININGS: Out = (TrainingList, {"trainings": [TRAINING_EXAMPLE]})
-TRAINING: Out = (client.TrainingInfo, TRAINING_EXAMPLE)
+TRAINING: Out = (client_types.TrainingInfo, TRAINING_EXAMPLE)
 RUNS: Out = (RunList, {"runs": [RUN_EXAMPLE]})
-ONE_RUN: Out = (client.RunInfo, RUN_EXAMPLE)
-MODELS: Out = (client.Models, {"models": [MODEL], "champion": 1})
+ONE_RUN: Out = (client_types.RunInfo, RUN_EXAMPLE)
+MODELS: Out = (client_types.Models, {"models": [MODEL], "champion": 1})
 ONE_MODEL: Out = (
-    client.ModelDetail,
+    client_types.ModelDetail,
     {
         **MODEL,
         "evaluation": None,
@@ -331,24 +331,24 @@ ONE_MODEL: Out = (
     },
 )
 DEPLOYMENT: Out = (
-    client.DeploymentInfo,
+    client_types.DeploymentInfo,
     {"champion": 1, "previous": None, "revision": 1, "changed_at": AT, "history": [EVENT]},
 )
-PREDICTED: Out = (client.Prediction | PredictionList, ANSWER)
+PREDICTED: Out = (client_types.Prediction | PredictionList, ANSWER)
 LOGGED_LIST: Out = (LoggedList, {"predictions": [LOGGED]})
-ONE_LOGGED: Out = (client.LoggedPrediction, {**LOGGED, "truth": None})
-RECEIPT: Out = (client.TruthReceipt, {"accepted": 1, "matched": 1, "unmatched": 0})
+ONE_LOGGED: Out = (client_types.LoggedPrediction, {**LOGGED, "truth": None})
+RECEIPT: Out = (client_types.TruthReceipt, {"accepted": 1, "matched": 1, "unmatched": 0})
 QUALITY: Out = (
-    client.QualityInfo,
+    client_types.QualityInfo,
     {"rows": 100, "matched": 100, "unmatched": 0, "unknown_labels": 0, "metrics": METRIC, "note": ""},
 )
 DRIFT: Out = (DriftAnswer, {"report": None})
 ALERTS: Out = (AlertList, {"alerts": [ALERT]})
-ONE_ALERT: Out = (client.AlertInfo, ALERT)
+ONE_ALERT: Out = (client_types.AlertInfo, ALERT)
 
 LABEL_ROUND = {"round": 1, "tasks": 50, "finished": 12, "reasons": {"uncertain": 38, "held-out": 12}}
 LABELLING: Out = (
-    client.Labelling,
+    client_types.Labelling,
     {
         "kind": "built-in",
         "instructions": "",
@@ -367,11 +367,11 @@ LABELLING: Out = (
     },
 )
 ROUND: Out = (
-    client.StartedRound,
+    client_types.StartedRound,
     {"round": 2, "tasks": 50, "reasons": {"uncertain": 38, "held-out": 12}, "remarks": []},
 )
 NEXT_TASK: Out = (
-    client.NextTask,
+    client_types.NextTask,
     {
         "task": {
             "row": "P-0042",
@@ -395,7 +395,7 @@ GIVEN: dict[str, Any] = {
     "lead_seconds": 4.2,
     "origin": "accepted",
 }
-ONE_ANSWER: Out = (client.AnswerInfo, GIVEN)
+ONE_ANSWER: Out = (client_types.AnswerInfo, GIVEN)
 UNDONE: Out = (UndoneAnswer, {"undone": GIVEN})
 AGREEMENT: Out = (
     AgreementList,
@@ -435,7 +435,7 @@ ANNOTATORS: Out = (
     },
 )
 STABILITY: Out = (
-    client.StabilityInfo,
+    client_types.StabilityInfo,
     {"kappas": [0.97, 0.992, 0.995], "models": [1, 2, 3, 4], "rows": 369, "stop": False, "text": "..."},
 )
 

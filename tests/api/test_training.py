@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from tidemill.client import ApiError, Client, TrainingInfo
+from tidemill.client import ApiError, Client
+from tidemill.client_types import TrainingInfo
 from tidemill.home import Home
 from tidemill.learn.progress import write_progress
 from tidemill.learn.training import Progress

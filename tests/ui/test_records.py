@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tidemill.client import ColumnInfo, Prediction
+from tidemill.client_types import ColumnInfo, Prediction
 from ui.components import records
 
 

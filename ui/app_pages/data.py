@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from tidemill.client import ColumnProfile, FileRecord, TableInfo
+from tidemill.client_types import ColumnProfile, FileRecord, TableInfo
 from ui.client import api
 from ui.components import page, sources, words
 

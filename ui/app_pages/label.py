@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.client import Labelling, LabelTaskInfo, ProjectDetail
+from tidemill.client_types import Labelling, LabelTaskInfo, ProjectDetail
 from ui.client import api
 from ui.components import page, words
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.client import DeploymentInfo, Interval, ModelDetail, ModelInfo, Models
+from tidemill.client_types import DeploymentInfo, Interval, ModelDetail, ModelInfo, Models
 from ui.client import api
 from ui.components import charts, page, words
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.client import AlertInfo, ApiError, QualityInfo, RunInfo
+from tidemill.client import ApiError
+from tidemill.client_types import AlertInfo, QualityInfo, RunInfo
 from ui.client import api
 from ui.components import charts, drift, page, runs, words
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.client import ProjectSummary
+from tidemill.client_types import ProjectSummary
 from ui.client import api, places
 from ui.components import page, words
 

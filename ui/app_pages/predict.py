@@ -6,7 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.client import ApiError, ColumnProfile, LoggedPrediction, Prediction, ProjectDetail
+from tidemill.client import ApiError
+from tidemill.client_types import ColumnProfile, LoggedPrediction, Prediction, ProjectDetail
 from ui.client import api, places
 from ui.components import charts, page, records, words
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.client import ProjectDetail, TrainingInfo
+from tidemill.client_types import ProjectDetail, TrainingInfo
 from ui.client import api
 from ui.components import page, runs, words
 

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from tidemill.client import ApiError, ProjectSummary, Unreachable
+from tidemill.client import ApiError, Unreachable
+from tidemill.client_types import ProjectSummary
 from ui.components import words
 
 ROW_HEIGHT = 35  # pixels, Streamlit's own

@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.client import ColumnInfo, ColumnProfile, Prediction
+from tidemill.client_types import ColumnInfo, ColumnProfile, Prediction
 from ui.components import words
 
 ACROSS = 4

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from tidemill.client import RunInfo
+from tidemill.client_types import RunInfo
 from ui.components import page, words
 
 GOING_ON = ("queued", "running")

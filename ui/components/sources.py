@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from tidemill.client import SourceInfo
+from tidemill.client_types import SourceInfo
 from ui.components import page, words
 
 KINDS = {"inbox": "Inbox folder", "share": "Share", "sftp": "SFTP", "s3": "S3 store", "sql": "SQL query"}

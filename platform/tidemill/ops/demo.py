@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidemill.client import ApiError, Client, TrainingInfo
+from tidemill.client import ApiError, Client
+from tidemill.client_types import TrainingInfo
 from tidemill.console import colour, duration, size
 from tidemill.errors import TidemillError
 from tidemill.home import Home

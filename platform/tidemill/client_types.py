@@ -1,0 +1,499 @@
+"""What the API answers, as types: the shapes that `client.py` gives back and the API promises in its document.
+
+Here belong shapes alone. It imports nothing else of Tidemill, so that it can be copied along with the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict  # pydantic reads only this one before Python 3.12
+
+Record = Mapping[str, Any]
+
+
+Label = str | float
+
+
+RunStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
+
+
+AlertState = Literal["open", "acknowledged", "resolved"]
+
+
+class NextStep(TypedDict):
+    action: Literal["upload", "label", "train", "predict", "send_truth", "look_at_alerts", "all_well"]
+    text: str
+
+
+class ProjectSummary(TypedDict):
+    name: str
+    title: str
+    task: str | None
+    target: str | None
+    rows: int | None
+    dataset_version: int | None
+    champion: int | None
+    predictions: int
+    open_alerts: int
+    problem: str | None
+    next_step: NextStep
+
+
+class ColumnInfo(TypedDict):
+    name: str
+    type: str
+    role: str
+    nulls: bool
+    min: float | None
+    max: float | None
+    values: list[str] | None
+    description: str
+
+
+class ProjectDetail(ProjectSummary):
+    """`problem` set means that project.yaml cannot be read; `columns` and the settings are empty then."""
+
+    description: str
+    columns: list[ColumnInfo]
+    labels: dict[str, Any]
+    training: dict[str, Any]
+    gates: dict[str, Any]
+    serving: dict[str, Any]
+    monitoring: dict[str, Any]
+
+
+class FileProblem(TypedDict, total=False):
+    title: str
+    detail: str
+    remedy: str
+
+
+class FileProgress(TypedDict):
+    """How far a file is being taken in; `bytes` and `share` are None where they are not known."""
+
+    phase: Literal["opening", "reading", "publishing"]
+    rows: int
+    bytes: int | None
+    total_bytes: int
+    share: float | None
+
+
+class FileRecord(TypedDict):
+    """`progress` is there while the status is `processing`."""
+
+    id: str
+    name: str
+    sha256: str
+    bytes: int
+    status: str  # received | processing | accepted | refused
+    rows: int | None
+    accepted: int | None
+    rejected: int | None
+    dataset_version: int | None
+    dataset: str | None  # such as raw@3: the version of the table that the file came in with
+    found: (
+        dict[str, Any] | None
+    )  # how it is written: format, encoding, delimiter, sheet ...; null when not known
+    problem: dict[str, Any] | None
+    progress: FileProgress | None
+    received_at: str
+    finished_at: str | None
+    url: str
+
+
+class UploadInfo(TypedDict):
+    """A file on its way in parts: `offset` of `length` bytes are here, `sha256` is what its sender announced.
+
+    `file` is the record of the whole file.
+    """
+
+    id: str
+    name: str
+    length: int
+    offset: int
+    sha256: str | None
+    file: dict[str, Any] | None
+    url: str
+
+
+class SourceInfo(TypedDict):
+    """One source of a project. `state` is ok, away (looked at again), wrong (see `error`), or None before a look.
+
+    `waiting` counts files that are not whole yet, `taken` those that were taken; `problems` are of files. The
+    inbox is not looked at: its `every` and `taken` are None.
+    """
+
+    name: str
+    kind: Literal["inbox", "share", "sftp", "s3", "sql"]
+    where: str
+    every: int | None
+    state: Literal["ok", "away", "wrong"] | None
+    since: str | None
+    last_look: str | None
+    last_ok: str | None
+    waiting: int
+    taken: int | None
+    error: dict[str, str] | None
+    problems: list[dict[str, str]]
+
+
+class TableInfo(TypedDict):
+    name: str
+    version: int
+    rows: int
+    created: str
+    sha256: str
+    columns: dict[str, str]
+    parents: dict[str, Any]
+    sources: list[dict[str, Any]]
+
+
+class TableVersionInfo(TypedDict):
+    """One kept version. What it changed is None where it was not written down, as for the first version."""
+
+    version: int
+    current: bool
+    created: str
+    rows: int
+    parent: int | None
+    parents: dict[str, Any]
+    added: int | None
+    changed: int | None
+    removed: int | None
+    files: list[str]
+    note: str
+
+
+class TableDiff(TypedDict):
+    """What one version has that another has not; `examples` holds up to 20 rows of each kind."""
+
+    table: str
+    rows_before: int
+    rows_after: int
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    columns_added: dict[str, str]
+    columns_removed: dict[str, str]
+    columns_retyped: dict[str, list[str]]
+    columns_changed: dict[str, int]
+    examples: dict[str, list[dict[str, Any]]]
+    profile: dict[str, dict[str, Any]]
+
+
+class TableRows(TypedDict):
+    table: str
+    version: int
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+class Histogram(TypedDict):
+    """Counts of numbers between the edges, of which there is one more."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class ColumnProfile(TypedDict, total=False):
+    column: str
+    type: str
+    rows: int
+    nulls: int
+    distinct: int
+    min: Any
+    max: Any
+    mean: float | None
+    p25: float | None
+    p50: float | None
+    p75: float | None
+    top: list[list[Any]]
+    histogram: Histogram | None
+    examples: list[str]
+    sampled: int | None  # rows that quartiles, top, histogram and examples are of; None: all
+
+
+class StepInfo(TypedDict):
+    name: str
+    status: str  # running | succeeded | failed | skipped
+    started_at: str | None
+    ended_at: str | None
+
+
+class RunInfo(TypedDict):
+    id: str
+    job: str
+    status: RunStatus
+    created_at: str | None
+    started_at: str | None
+    ended_at: str | None
+    steps: list[StepInfo]
+    error: str | None
+    url: str
+    dagster_url: str | None
+
+
+class TrainingProgress(TypedDict):
+    """`done` of `total` fits; `best_score` is the best cross-validated metric so far, `name` what is at work."""
+
+    done: int
+    total: int
+    best_score: float
+    name: str
+
+
+class TrainingInfo(RunInfo):
+    """`model_version` is the model that the run made, once there is one; `progress` is of the search."""
+
+    model_version: int | None
+    progress: TrainingProgress | None
+
+
+class Launched(TypedDict):
+    id: str
+    status: RunStatus
+    url: str
+    dagster_url: str | None
+
+
+class Interval(TypedDict):
+    """A metric with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class GateInfo(TypedDict):
+    passed: bool
+    reasons: list[str]
+    checks: list[dict[str, Any]]
+
+
+class ModelInfo(TypedDict):
+    version: int
+    estimator: str
+    created: str
+    metric: str
+    metrics: dict[str, Interval]
+    baseline: dict[str, float]
+    gate: GateInfo | None
+    champion: bool
+    provenance: dict[str, Any]
+
+
+class ModelDetail(ModelInfo):
+    evaluation: dict[str, Any] | None
+    candidates: list[dict[str, Any]]
+    card: str
+    classes: list[str] | None
+    positive: str | None
+    threshold: float | None
+
+
+class LabelRound(TypedDict):
+    """A round of rows that people are asked about; `reasons` counts why they were chosen."""
+
+    round: int
+    tasks: int
+    finished: int
+    reasons: dict[str, int]
+
+
+class Labelling(TypedDict):
+    """How labelling stands. `finished` tasks have as many answers as were wanted; `classes` is None for numbers."""
+
+    kind: str  # column | built-in | label-studio
+    instructions: str
+    classes: list[str] | None
+    annotators_wanted: int
+    budget: int
+    rows: int | None
+    labelled_rows: int | None
+    tasks: int
+    finished: int
+    answers: int
+    skipped: int
+    unusable: int
+    by_annotator: dict[str, int]
+    rounds: list[LabelRound]
+
+
+class StartedRound(TypedDict):
+    round: int
+    tasks: int
+    reasons: dict[str, int]
+    remarks: list[str]
+
+
+class LabelSuggestion(TypedDict):
+    label: Label
+    score: float | None
+    model_version: int
+
+
+class LabelTaskInfo(TypedDict):
+    """A row to answer about: its `fields` stand in the contract's order."""
+
+    row: str
+    fields: dict[str, Any]
+    suggestion: LabelSuggestion | None
+    reason: str
+    round: int
+    annotators: int
+
+
+class NextTask(TypedDict):
+    """`task` is None when nothing is left for this person; `open` of `tasks` still want answers."""
+
+    task: LabelTaskInfo | None
+    open: int
+    tasks: int
+
+
+class AnswerInfo(TypedDict):
+    """One person's answer; `label` is None for a skipped row."""
+
+    id: str
+    row: str
+    label: Label | None
+    annotator: str
+    created_at: str
+    updated_at: str
+    lead_seconds: float | None
+    origin: str  # manual | accepted | changed | column
+
+
+class AgreementInfo(TypedDict):
+    """A coefficient with its 95 % interval; None where nobody could have disagreed."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    rows: int
+    annotators: list[str]
+
+
+class AnnotatorInfo(TypedDict):
+    """How one person does; shares are None where there was nothing to compare."""
+
+    annotator: str
+    answers: int
+    skipped: int
+    skip_share: float
+    median_seconds: float | None
+    pairs: int
+    agreement: float | None
+    distance: float | None
+    gold: int
+    gold_right: int | None
+    gold_low: float | None
+    gold_high: float | None
+    gold_error: float | None
+
+
+class StabilityInfo(TypedDict):
+    """Kappa of successive models on a fixed set of rows; `stop` says that more labels would change little."""
+
+    kappas: list[float]
+    models: list[int]
+    rows: int
+    stop: bool
+    text: str
+
+
+class Models(TypedDict):
+    models: list[ModelInfo]
+    champion: int | None
+
+
+class DeploymentEvent(TypedDict):
+    revision: int
+    action: str
+    version: int
+    actor: str
+    reason: str
+    at: str
+
+
+class DeploymentInfo(TypedDict):
+    """`revision` counts changes; hand it back as `expected_revision` to change only what you have seen."""
+
+    champion: int | None
+    previous: int | None
+    revision: int
+    changed_at: str | None
+    history: list[DeploymentEvent]
+
+
+class Prediction(TypedDict):
+    id: str
+    label: Label
+    score: float | None
+    probabilities: dict[str, float] | None
+    model_version: int
+    flags: list[str]
+    at: str
+
+
+class LoggedPrediction(TypedDict):
+    id: str
+    at: str
+    project: str
+    model_version: int
+    role: str
+    request_id: str
+    entity_id: str | None
+    input: dict[str, Any]
+    label: Label
+    score: float | None
+    probabilities: dict[str, float] | None
+    flags: list[str]
+    latency_ms: float
+    truth: NotRequired[dict[str, Any] | None]
+
+
+class Truth(TypedDict, total=False):
+    """The true answer to one prediction, named by `prediction_id` or by the entity's id."""
+
+    prediction_id: str
+    entity_id: str
+    label: Label | bool
+    observed_at: str
+    source: str
+
+
+class TruthReceipt(TypedDict):
+    accepted: int
+    matched: int
+    unmatched: int
+
+
+class QualityInfo(TypedDict):
+    """`metrics` is empty when `note` says why. `unknown_labels` counts truths that are no class of the model."""
+
+    rows: int
+    matched: int
+    unmatched: int
+    unknown_labels: int
+    metrics: dict[str, Interval]
+    note: str
+
+
+class AlertInfo(TypedDict):
+    id: int
+    project: str
+    kind: str
+    subject: str
+    state: AlertState
+    severity: str
+    title: str
+    detail: dict[str, Any]
+    times_seen: int
+    opened_at: str
+    last_seen_at: str
+    resolved_at: str | None
