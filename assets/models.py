@@ -69,7 +69,7 @@ def _model(project: Project) -> Any:
                     "run_id": context.run_id,
                     "mlflow_run_id": tracked.id,
                 },
-                reference=rows[rows["_split"] == "train"],
+                reference=rows,
             )
             tracked.log(
                 params={"estimator": info.estimator, **info.params},

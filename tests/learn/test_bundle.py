@@ -34,7 +34,14 @@ def test_what_is_read_is_what_was_written(name, request, tmp_path):
     predict = "predict_proba" if trained.project.is_classification else "predict"
     original = getattr(trained.training.best.pipeline, predict)(trained.features)
     assert np.array_equal(getattr(model, predict)(trained.features), original)
-    assert sorted(info.files) == ["contract.yaml", "metrics.json", "model.skops", "reference.parquet"]
+    assert sorted(info.files) == [
+        "contract.yaml", "metrics.json", "model.skops", "reference.parquet", "scorer.npz",
+    ]  # fmt: skip
+    proof = info.provenance["scorer"]
+    assert (proof["form"], proof["label_flips"]) == ("compiled", 0)
+    assert proof["max_abs_difference"] <= 1e-9
+    assert proof["records"] > 50
+    assert "Served compiled" in info.card
     for file, sha256 in info.files.items():
         assert sha256_of(info.folder / file) == sha256
 
@@ -175,3 +182,9 @@ def test_a_tree_that_points_outside_is_refused(binary, estimator, harm):
     assert set(skops.io.get_untrusted_types(data=data)) <= set(ALLOWED)
     with pytest.raises(Corrupt, match="refused"):
         from_bytes(data, "demo version 1")
+
+
+def test_without_a_proof_the_card_says_that_scikit_learn_serves(binary, tmp_path):
+    info = publish(tmp_path / "models", binary)
+    assert "scorer.npz" not in info.files
+    assert "there is no compiled scorer, because there were no rows to prove one on" in info.card

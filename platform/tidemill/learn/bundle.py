@@ -2,6 +2,7 @@
 
     models/3/bundle.json         what it is: project, estimator, parameters, metrics, provenance, files' hashes
     models/3/model.skops         the fitted pipeline, without pickle
+    models/3/scorer.npz          the same model compiled for serving, where it was proved to answer alike
     models/3/contract.yaml       the project as it was at training
     models/3/reference.parquet   train rows with label and out-of-fold score: what drift is measured against
     models/3/metrics.json        cross-validation of every candidate and trial
@@ -16,7 +17,6 @@ they are used. What a bundle says of itself belongs to `learn/bundle_info.py`, w
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
 import shutil
@@ -27,8 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemill.errors import Corrupt, NotFound
-from tidemill.learn.bundle_info import BundleInfo, describe, load_info, versions
+from tidemill.errors import NotFound
+from tidemill.learn.bundle_info import BundleInfo, checked_bytes, describe, load_info, versions
 from tidemill.learn.card import model_card
 from tidemill.store.durable import (
     disk_full_is_an_error,
@@ -65,13 +65,16 @@ def write_bundle(
 ) -> BundleInfo:
     """Publish the best candidate of `training` as the next version.
 
-    `reference` is the features table (only its train rows are kept); `contract` the text of project.yaml, else it
+    `reference` is the features table: its train rows are kept, and on all its rows the compiled scorer is proved,
+    without which none is written. `contract` the text of project.yaml, else it
     is written from `project`. `provenance` says what it was made from; commit, seed and library versions are
     filled in. Raises StorageFull when the disk takes no more: then nothing is published.
     """
     from tidemill.learn.persistence import to_bytes
+    from tidemill.learn.proof import compiled_scorer
 
     model = to_bytes(training.best.pipeline)
+    scorer, proof = compiled_scorer(training.best.pipeline, project, reference)
     with locked(models_dir / ".publish.lock", what="the model store"), disk_full_is_an_error(models_dir):
         _remove_stale(models_dir)
         version = max(versions(models_dir), default=0) + 1
@@ -79,12 +82,15 @@ def write_bundle(
         try:
             aside.mkdir()
             replace_bytes(aside / "model.skops", model)
+            if scorer is not None:
+                replace_bytes(aside / "scorer.npz", scorer)
             replace_bytes(aside / "contract.yaml", (contract or _contract_text(project)).encode())
             replace_json(aside / "metrics.json", _search_document(training))
             if reference is not None:
                 _write_reference(aside / "reference.parquet", reference, training)
             hashes = {path.name: sha256_of(path) for path in sorted(aside.iterdir())}
-            document = _document(version, project, training, evaluation, dict(provenance or {}), hashes)
+            known = {**(provenance or {}), "scorer": proof}
+            document = _document(version, project, training, evaluation, known, hashes)
             replace_json(aside / "bundle.json", document)
             if evaluation is not None:
                 replace_json(aside / "evaluation.json", evaluation.to_json())
@@ -118,7 +124,7 @@ def load_model(models_dir: Path, version: int) -> Pipeline:
 
     info = load_info(models_dir, version)
     what = f"{info.project} version {version}"
-    return from_bytes(_checked_bytes(info, "model.skops", what), what)
+    return from_bytes(checked_bytes(info, "model.skops", what), what)
 
 
 def save_pipeline(pipeline: Pipeline, file: Path) -> None:
@@ -141,7 +147,7 @@ def load_reference(models_dir: Path, version: int) -> pd.DataFrame:
             detail=f"{info.folder} was written without them",
             remedy="Train a new model: its bundle will have them.",
         )
-    return pd.read_parquet(io.BytesIO(_checked_bytes(info, "reference.parquet", f"model {version}")))
+    return pd.read_parquet(io.BytesIO(checked_bytes(info, "reference.parquet", f"model {version}")))
 
 
 def project_facts(project: Project) -> dict[str, Any]:
@@ -160,21 +166,6 @@ def _stored_facts(folder: Path) -> dict[str, Any]:
 
     file = folder / "contract.yaml"
     return project_facts(Project.parse(file.read_text(encoding="utf-8"), file))
-
-
-def _checked_bytes(info: BundleInfo, name: str, what: str) -> bytes:
-    """The bytes of a file of the bundle, read once and hashed before anybody looks inside."""
-    try:
-        data = (info.folder / name).read_bytes()
-    except FileNotFoundError:
-        data = b""
-    if hashlib.sha256(data).hexdigest() != info.files.get(name):
-        raise Corrupt(
-            f"A file of {what} is not what was written",
-            detail=f"{info.folder / name} is missing or its SHA-256 differs from bundle.json",
-            remedy="Restore the bundle's folder from a backup, or train again.",
-        )
-    return data
 
 
 def _remove_stale(models_dir: Path) -> None:

@@ -6,6 +6,7 @@ any. Writing bundles, their files, and loading the model belong to `learn/bundle
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,3 +101,18 @@ def _beside(file: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return document
+
+
+def checked_bytes(info: BundleInfo, name: str, what: str) -> bytes:
+    """The bytes of a file of the bundle, read once and hashed before anybody looks inside."""
+    try:
+        data = (info.folder / name).read_bytes()
+    except FileNotFoundError:
+        data = b""
+    if hashlib.sha256(data).hexdigest() != info.files.get(name):
+        raise Corrupt(
+            f"A file of {what} is not what was written",
+            detail=f"{info.folder / name} is missing or its SHA-256 differs from bundle.json",
+            remedy="Restore the bundle's folder from a backup, or train again.",
+        )
+    return data

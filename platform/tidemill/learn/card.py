@@ -45,7 +45,19 @@ def _what(bundle: BundleInfo, project: Mapping[str, Any]) -> str:
         lines.append(f"- Classes: {', '.join(f'`{name}`' for name in bundle.classes)}")
     if bundle.positive is not None:
         lines.append(f"- Positive class: `{bundle.positive}`, from a probability of {bundle.threshold:g}")
+    lines += _serving(bundle.provenance.get("scorer"))
     return "\n".join(lines)
+
+
+def _serving(scorer: Mapping[str, Any] | None) -> list[str]:
+    if scorer is None:
+        return []
+    if scorer["form"] == "compiled":
+        return [
+            f"- Served compiled: on {scorer['records']} records its answers differ from scikit-learn's by at most "
+            f"{scorer['max_abs_difference']:.1e}, and no label differs"
+        ]
+    return [f"- **Served by scikit-learn, slowly: there is no compiled scorer, because {scorer['reason']}**"]
 
 
 def _data(bundle: BundleInfo, project: Mapping[str, Any]) -> str:

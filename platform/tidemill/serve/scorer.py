@@ -1,7 +1,8 @@
 """Scorers: what turns checked records into answers.
 
-Here belongs the interface and the scorer that runs the bundle's scikit-learn pipeline. Nothing heavy is imported
-before a scorer is made. Checking records is in `serve/record.py`, choosing the model in `serve/service.py`.
+Here belongs the interface, the choice between the two scorers, and the one that runs the bundle's scikit-learn
+pipeline; the compiled one is in `serve/compiled.py`. Nothing heavy is imported before a scorer is made. Checking
+records is in `serve/record.py`, choosing the model in `serve/service.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.errors import Corrupt
+from tidemill.learn.bundle_info import BundleInfo, load_info
 from tidemill.project import Project
 
 Values = Mapping[str, Any]
@@ -42,20 +44,38 @@ class Scorer(ABC):
         """One score per record, in order; `records` are the `values` of checked records."""
 
 
+class Verdict:
+    """From a row of probabilities (or one number) to a score, by the classes and threshold of a bundle."""
+
+    def __init__(self, classes: list[str] | None, info: BundleInfo, project: Project) -> None:
+        self._classes = classes
+        self._positive = _positive(info.positive, classes) if project.task == "binary" else None
+        self._threshold = float(info.threshold if info.threshold is not None else project.serving.threshold)
+
+    def __call__(self, row: list[float]) -> Score:
+        if self._classes is None:
+            return Score(row[0], None, None)
+        probabilities = dict(zip(self._classes, row, strict=True))
+        if self._positive is None:
+            label = max(probabilities, key=probabilities.__getitem__)
+            return Score(label, probabilities[label], probabilities)
+        score = probabilities[self._positive]
+        negative = next(name for name in self._classes if name != self._positive)
+        return Score(self._positive if score >= self._threshold else negative, score, probabilities)
+
+
 class SklearnScorer(Scorer):
     """Runs the fitted pipeline of a bundle. Raises NotFound or Corrupt when it cannot be loaded."""
 
     def __init__(self, models_dir: Path, version: int, project: Project) -> None:
         from tidemill.learn.bundle import load_model
-        from tidemill.learn.bundle_info import load_info
 
         info = load_info(models_dir, version)
         self.version = version
         self._columns = list(project.feature_columns)
         self._pipeline = load_model(models_dir, version)
         self.classes = [str(name) for name in self._pipeline.classes_] if project.is_classification else None
-        self._positive = _positive(info.positive, self.classes) if project.task == "binary" else None
-        self._threshold = float(info.threshold if info.threshold is not None else project.serving.threshold)
+        self._verdict = Verdict(self.classes, info, project)
 
     def score(self, records: Sequence[Values]) -> list[Score]:
         if not records:
@@ -67,18 +87,16 @@ class SklearnScorer(Scorer):
             {name: pd.Series([record[name] for record in records], dtype=object) for name in self._columns}
         )
         if self.classes is None:
-            return [Score(float(value), None, None) for value in self._pipeline.predict(frame)]
-        table = self._pipeline.predict_proba(frame).tolist()
-        return [self._classified(self.classes, row) for row in table]
+            return [self._verdict([float(value)]) for value in self._pipeline.predict(frame)]
+        return [self._verdict(row) for row in self._pipeline.predict_proba(frame).tolist()]
 
-    def _classified(self, classes: list[str], row: list[float]) -> Score:
-        probabilities = dict(zip(classes, row, strict=True))
-        if self._positive is None:
-            label = max(probabilities, key=probabilities.__getitem__)
-            return Score(label, probabilities[label], probabilities)
-        score = probabilities[self._positive]
-        negative = next(name for name in classes if name != self._positive)
-        return Score(self._positive if score >= self._threshold else negative, score, probabilities)
+
+def open_scorer(models_dir: Path, version: int, project: Project) -> Scorer:
+    """The compiled scorer of a bundle that has one, else the one that runs its pipeline. Raises as those do."""
+    from tidemill.serve.compiled import FILE, CompiledScorer
+
+    compiled = FILE in load_info(models_dir, version).files
+    return (CompiledScorer if compiled else SklearnScorer)(models_dir, version, project)
 
 
 def _positive(named: str | None, classes: list[str] | None) -> str:

@@ -23,7 +23,7 @@ from tidemill.home import Home
 from tidemill.project import Project
 from tidemill.serve import deployment
 from tidemill.serve.record import CheckedRecord, RecordContract
-from tidemill.serve.scorer import Scorer, SklearnScorer
+from tidemill.serve.scorer import Scorer, open_scorer
 from tidemill.store.state import State
 
 MakeScorer = Callable[[Path, int, Project], Scorer]
@@ -79,7 +79,7 @@ class PredictionService:
         project_name: str,
         log: Log,
         *,
-        make_scorer: MakeScorer = SklearnScorer,
+        make_scorer: MakeScorer = open_scorer,
         check_every: float = 0.5,
         on_log: Callable[[float], None] = lambda _: None,
     ) -> None:

@@ -1,0 +1,168 @@
+"""The proof that a compiled scorer answers as the pipeline it was made from, before a bundle may hold it.
+
+Here belongs which records are tried and what counts as equal. Making the compiled form is in `learn/compiling.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from tidemill.learn.compiling import NotCompilable, compile_pipeline
+from tidemill.learn.features import TRAIN
+from tidemill.project import CATEGORICAL, NUMERIC, Column, Project
+from tidemill.serve.compiled import CompiledModel, Form, read_form
+
+LARGEST_DIFFERENCE = 1e-9
+MOST_ROWS = 500
+# Rows that are varied one column at a time, and thresholds of trees tried a column.
+VARIED = 3
+MOST_THRESHOLDS = 40
+# Around them float32 and float64 part ways, or the encoders clip.
+EDGES = (0.0, -1.0, 0.1, 16_777_217.0, 1e-46, 1e30, -1e38, 1e38, 1e39)
+
+Record = dict[str, Any]
+
+
+def compiled_scorer(
+    pipeline: Pipeline, project: Project, rows: pd.DataFrame | None
+) -> tuple[bytes | None, dict[str, Any]]:
+    """The bytes of a proved scorer.npz, or None; and what the bundle's provenance says of it, with the reason."""
+    if rows is None or rows.empty:
+        return None, {"form": "scikit-learn", "reason": "there were no rows to prove one on"}
+    try:
+        form = compile_pipeline(pipeline)
+    except NotCompilable as error:
+        return None, {"form": "scikit-learn", "reason": str(error)}
+    # What is proved is what will be read, not what was meant to be written.
+    data = form.to_bytes()
+    read = read_form(data, project.name)
+    records = list(trial_records(read, project, rows))
+    difference, flips = compare(pipeline, CompiledModel(read, project.name), project, records)
+    found = {"records": len(records), "max_abs_difference": difference, "label_flips": flips}
+    if flips or not difference <= LARGEST_DIFFERENCE:
+        reason = f"it differed from the pipeline by {difference:.2g} and in {flips} labels"
+        return None, {"form": "scikit-learn", "reason": reason, **found}
+    return data, {"form": "compiled", **found}
+
+
+def compare(
+    pipeline: Pipeline, model: CompiledModel, project: Project, records: Sequence[Record]
+) -> tuple[float, int]:
+    """The largest difference and the number of labels that differ, one by one and as a batch.
+
+    Differences of a regression are relative where the answer is larger than 1.
+    """
+    columns = list(project.feature_columns)
+    frame = pd.DataFrame(
+        {name: pd.Series([record[name] for record in records], dtype=object) for name in columns}
+    )
+    if not project.is_classification:
+        truth = np.asarray(pipeline.predict(frame), dtype=np.float64)[:, np.newaxis]
+    else:
+        truth = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    largest, flips = 0.0, 0
+    for answers in ([model.one(record) for record in records], model.many(records)):
+        own = np.array(answers, dtype=np.float64)
+        apart = np.abs(own - truth)
+        if not project.is_classification:
+            apart = apart / np.maximum(1.0, np.abs(truth))
+        largest = max(largest, float(apart.max()) if np.isfinite(own).all() else math.inf)
+        if project.is_classification:
+            flips += int((_labels(own, project) != _labels(truth, project)).sum())
+    return largest, flips
+
+
+def _labels(probabilities: Any, project: Project) -> Any:
+    if project.task != "binary" or probabilities.shape[1] != 2:
+        return probabilities.argmax(axis=1)
+    # Either class may be the positive one: both sides of the threshold have to agree.
+    return (probabilities >= project.serving.threshold) @ np.array([1, 2])
+
+
+def trial_records(form: Form, project: Project, rows: pd.DataFrame) -> Iterator[Record]:
+    """Held-out rows (train rows where there are none), some with one column at an edge, one without values."""
+    held = rows[rows["_split"] != TRAIN] if "_split" in rows.columns else rows
+    chosen = (held if len(held) else rows).head(MOST_ROWS)
+    plain = records_of(chosen, project)
+    yield from plain
+    thresholds = _thresholds(form)
+    for name, column in project.feature_columns.items():
+        seen = [record[name] for record in plain if record[name] is not None]
+        for value in [None, *_edges(column, seen, form, name, thresholds)]:
+            yield from ({**record, name: value} for record in plain[:VARIED])
+    yield dict.fromkeys(project.feature_columns)
+
+
+def records_of(rows: pd.DataFrame, project: Project) -> list[Record]:
+    """Rows of the features table as the checked records that the service would score."""
+    columns = {
+        name: [_plain(value, column) for value in rows[name].astype(object)]
+        for name, column in project.feature_columns.items()
+    }
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _plain(value: Any, column: Column) -> Any:
+    if value is None or pd.isna(value):
+        return None
+    if column.type == "integer":
+        return int(value)
+    if column.type == "float":
+        return float(value)
+    if column.type == "boolean":
+        return bool(value)
+    if column.type == "date":
+        return date(value.year, value.month, value.day)
+    if column.type == "datetime":
+        moment = pd.Timestamp(value).to_pydatetime(warn=False)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return str(value)
+
+
+def _thresholds(form: Form) -> dict[int, list[float]]:
+    """Thresholds of the trees by place in the encoded row, evenly thinned."""
+    if "feature" not in form.arrays:
+        return {}
+    feature, threshold = form.arrays["feature"], form.arrays["threshold"]
+    found: dict[int, list[float]] = {}
+    for place in np.unique(feature[feature >= 0]).tolist():
+        values = np.unique(threshold[feature == place])
+        found[place] = values[:: max(1, len(values) // MOST_THRESHOLDS)][:MOST_THRESHOLDS].tolist()
+    return found
+
+
+def _edges(
+    column: Column, seen: list[Any], form: Form, name: str, thresholds: dict[int, list[float]]
+) -> list[Any]:
+    if column.type in NUMERIC:
+        place = next(entry["number"]["at"] for entry in form.document["columns"] if entry["name"] == name)
+        numbers = [*EDGES, *([min(seen), max(seen)] if seen else [])]
+        for threshold in thresholds.get(place, []):
+            single = float(np.float32(threshold))
+            near = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+            above, below = math.nextafter(threshold, math.inf), math.nextafter(threshold, -math.inf)
+            numbers += [threshold, above, below, single, near, (single + near) / 2]
+        if column.type == "integer":
+            return sorted({int(number) for number in numbers if abs(number) < 2**63})
+        return numbers
+    if column.type == "boolean":
+        return [True, False]
+    if column.type == "date":
+        return [date(1, 1, 1), date(1969, 12, 31), date(2024, 2, 29), date(9999, 12, 31)]
+    if column.type == "datetime":
+        return [
+            datetime(1, 1, 1, tzinfo=UTC),
+            datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+            datetime(9999, 12, 31, 23, tzinfo=UTC),
+        ]
+    if column.type in CATEGORICAL:
+        known = next(entry["known"] for entry in form.document["columns"] if entry["name"] == name)
+        return [*known, "", "(no such value)", "(missing)"]
+    return ["", "a", "word word word", "Übung macht den Meister", *(f"{text} {text}" for text in seen[:3])]

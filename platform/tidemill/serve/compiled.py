@@ -1,0 +1,174 @@
+"""The compiled scorer: a model as tables, weights and flat trees, run by plain Python and numpy.
+
+Here belongs the form (`scorer.npz` beside the bundle: arrays and one JSON document, nothing pickled) and running
+it. One record goes through plain Python, which is faster than numpy for one; many go through matrices. Making the
+form is in `learn/compiling.py`; neither pandas nor scikit-learn may be imported here (docs/adr/0010).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import mul
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill.errors import Corrupt
+from tidemill.learn.bundle_info import checked_bytes, load_info
+from tidemill.project import Project
+from tidemill.serve.encoding import column
+from tidemill.serve.scorer import Score, Scorer, Values, Verdict
+from tidemill.serve.trees import Trees
+
+FORMAT = 1
+FILE = "scorer.npz"
+# Rows that are scored together: bounds the memory of a batch, whose matrices are rows x trees.
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Form:
+    """A compiled model as data. `document` is JSON; `arrays` are plain numbers."""
+
+    document: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    def to_bytes(self) -> bytes:
+        """As an .npz file, compressed."""
+        text = np.frombuffer(json.dumps(self.document).encode(), dtype=np.uint8)
+        buffer = io.BytesIO()
+        # Names of arrays come from column names, which may be any text: they are numbered instead.
+        names = list(self.arrays)
+        index = np.frombuffer(json.dumps(names).encode(), dtype=np.uint8)
+        numbered = {f"a{place}": self.arrays[name] for place, name in enumerate(names)}
+        np.savez_compressed(buffer, allow_pickle=False, document=text, names=index, **numbered)
+        return buffer.getvalue()
+
+
+def read_form(data: bytes, what: str) -> Form:
+    """The form in the bytes of a scorer.npz. Raises Corrupt, which names `what`."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            document = json.loads(file["document"].tobytes())
+            names = json.loads(file["names"].tobytes())
+            arrays = {name: file[f"a{place}"] for place, name in enumerate(names)}
+        if document["format"] != FORMAT:
+            raise ValueError(f"the form is number {document['format']}, this version reads {FORMAT}")
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(what, error) from error
+    return Form(document, arrays)
+
+
+class CompiledModel:
+    """A form ready to answer. Classification gives probabilities in the order of `classes`, regression one number.
+
+    Raises Corrupt, naming `what`, when the form does not hold together. Safe to use from several threads.
+    """
+
+    def __init__(self, form: Form, what: str) -> None:
+        try:
+            document, arrays = form.document, form.arrays
+            self.classes: list[str] | None = document["classes"]
+            self._width = int(document["width"])
+            self._columns = [column(entry, arrays) for entry in document["columns"]]
+            model = document["model"]
+            self._link: str = model["link"]
+            self._trees: Trees | None = None
+            if model["kind"] == "linear":
+                self._coef, self._intercept = arrays["coef"], arrays["intercept"]
+                if self._coef.shape != (len(self._intercept), self._width):
+                    raise ValueError("the weights do not fit the columns")
+                self._weights: list[list[float]] = self._coef.tolist()
+                self._offsets: list[float] = self._intercept.tolist()
+            else:
+                is_forest = model["kind"] == "forest"
+                self._trees = Trees(
+                    arrays, int(model["outputs"]), self._width, is_mean=is_forest, is_float32=is_forest
+                )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unreadable(what, error) from error
+
+    def one(self, record: Values) -> list[float]:
+        """Probabilities, or one number, of one record."""
+        places: list[int] = []
+        numbers: list[float] = []
+        for each in self._columns:
+            each.put(record[each.name], places, numbers)
+        if self._trees is not None:
+            row = [0.0] * self._width
+            for place, number in zip(places, numbers, strict=True):
+                row[place] = number
+            return _linked(self._trees.one(row), self._link)
+        raw = [
+            sum(map(mul, map(weights.__getitem__, places), numbers)) + offset
+            for weights, offset in zip(self._weights, self._offsets, strict=True)
+        ]
+        return _linked(raw, self._link)
+
+    def many(self, records: Sequence[Values]) -> list[list[float]]:
+        """The same for many records, a matrix at a time."""
+        found: list[list[float]] = []
+        for start in range(0, len(records), CHUNK):
+            lot = records[start : start + CHUNK]
+            matrix = np.zeros((len(lot), self._width))
+            for each in self._columns:
+                each.fill([record[each.name] for record in lot], matrix)
+            raw = matrix @ self._coef.T + self._intercept if self._trees is None else self._trees.many(matrix)
+            found += [_linked(row, self._link) for row in raw.tolist()]
+        return found
+
+
+class CompiledScorer(Scorer):
+    """Runs the compiled form of a bundle. Raises NotFound or Corrupt when it cannot be loaded."""
+
+    def __init__(self, models_dir: Path, version: int, project: Project) -> None:
+        info = load_info(models_dir, version)
+        what = f"{info.project} version {version}"
+        # A bundle of which any model file is damaged is not to be deployed, whichever file would answer.
+        checked_bytes(info, "model.skops", what)
+        self.version = version
+        self.model = CompiledModel(read_form(checked_bytes(info, FILE, what), what), what)
+        self.classes = self.model.classes
+        self._verdict = Verdict(self.classes, info, project)
+
+    def score(self, records: Sequence[Values]) -> list[Score]:
+        if len(records) <= 2:
+            return [self._verdict(self.model.one(record)) for record in records]
+        return [self._verdict(row) for row in self.model.many(records)]
+
+
+def _linked(raw: list[float], link: str) -> list[float]:
+    """Probabilities from raw sums, as scikit-learn makes them: logistic of two classes, softmax of more."""
+    if link == "logistic":
+        probability = _logistic(raw[0])
+        return [1.0 - probability, probability]
+    if link == "softmax":
+        largest = max(raw)
+        powers = [math.exp(value - largest) for value in raw]
+        total = sum(powers)
+        return [power / total for power in powers]
+    return raw
+
+
+def _logistic(value: float) -> float:
+    if value >= 0:
+        return 1.0 / (1.0 + math.exp(-value))
+    if value < -745.0:
+        return 0.0  # exp underflows there
+    power = math.exp(value)
+    return power / (1.0 + power)
+
+
+def _unreadable(what: str, error: Exception) -> Corrupt:
+    return Corrupt(
+        f"The compiled scorer of {what} is refused",
+        detail=f"{FILE} does not hold together: {error}",
+        remedy="Restore the bundle's folder from a backup, or train again.",
+    )
