@@ -29,6 +29,7 @@ class Settings(BaseModel):
     ui_port: Port | None = Field(None, description="Port of the dashboard; chosen free when unset.")
     dagster_port: Port | None = Field(None, description="Port of Dagster's UI; chosen free when unset.")
     code_port: Port | None = Field(None, description="Port of Dagster's code server; chosen free when unset.")
+    label_studio_port: Port | None = Field(None, description="Port of Label Studio; chosen free when unset.")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of the control database; SQLite in the home when unset."
     )

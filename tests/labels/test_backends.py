@@ -4,18 +4,22 @@ Each back end comes with a harness that does what people do there. `Harness.asks
 asked.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
+import httpx
 import pandas as pd
 import pytest
 
+from tests.label_studio_server import Server
 from tidemill.errors import Conflict, InvalidInput
 from tidemill.home import Home
 from tidemill.labels import ledger
 from tidemill.labels.backend import LabelBackend, LabelTask, Suggestion
 from tidemill.labels.built_in import BuiltIn
 from tidemill.labels.column import ColumnBackend
+from tidemill.labels.label_studio import LabelStudio
 from tidemill.project import Column, Project
 from tidemill.store.state import State, open_state
 
@@ -88,6 +92,67 @@ class ColumnHarness(Harness):
         self.version += 1
 
 
+class LabelStudioHarness(Harness):
+    """People who answer through Label Studio's own API, each test in a project of its own."""
+
+    count = itertools.count(1)
+
+    def __init__(self, state: State, server: Server) -> None:
+        super().__init__(state)
+        self.server = server
+        self.mark = f"tidemill:test:{next(self.count)};"
+        self.http = httpx.Client(
+            base_url=server.url,
+            headers={"Authorization": f"Token {server.token}"},
+            timeout=60,
+            trust_env=False,
+        )
+
+    def backend(self) -> LabelStudio:
+        return LabelStudio(
+            PROJECT, ["no", "yes"], url=self.server.url, token=self.server.token, mark=self.mark
+        )
+
+    def answer(self, row: str, label: str | None, annotator: str = "ada") -> None:
+        result = [] if label is None else [chosen(label)]
+        self.send(row, {"result": result, "was_cancelled": label is None, "lead_time": 1.5}, annotator)
+
+    def send(self, row: str, body: dict[str, object], annotator: str = "ada") -> None:
+        task, person = self.task(row), self.person(annotator)
+        own = [each for each in self.annotations(task) if each["completed_by"] == person]
+        where = f"/api/annotations/{own[0]['id']}" if own else f"/api/tasks/{task}/annotations"
+        reply = self.http.request("PATCH" if own else "POST", where, json={**body, "completed_by": person})
+        assert reply.is_success, reply.text
+
+    def delete(self, row: str, annotator: str = "ada") -> None:
+        for each in self.annotations(self.task(row)):
+            if each["completed_by"] == self.person(annotator):
+                self.http.delete(f"/api/annotations/{each['id']}").raise_for_status()
+
+    def task(self, row: str) -> str:
+        backend = self.backend()
+        return backend.push([LabelTask(row, {"x": 1.0})])[row]
+
+    def annotations(self, task: str) -> list[dict[str, object]]:
+        return list(self.http.get(f"/api/tasks/{task}/annotations").json())
+
+    def person(self, name: str) -> int:
+        email = f"{name}@example.org"
+        known = {each["email"]: each["id"] for each in self.http.get("/api/users").json()}
+        if email not in known:
+            made = self.http.post("/api/users", json={"email": email, "username": name})
+            assert made.is_success, made.text
+            return int(made.json()["id"])
+        return int(known[email])
+
+    def close(self) -> None:
+        self.http.close()
+
+
+def chosen(label: str) -> dict[str, object]:
+    return {"from_name": "label", "to_name": "c0", "type": "choices", "value": {"choices": [label]}}
+
+
 HARNESSES: dict[str, Callable[[State], Harness]] = {"built-in": BuiltInHarness, "column": ColumnHarness}
 
 
@@ -98,9 +163,13 @@ def tasks(annotators: int = 1) -> list[LabelTask]:
     ]
 
 
-@pytest.fixture(params=list(HARNESSES))
+@pytest.fixture(params=[*HARNESSES, "label-studio"])
 def any_harness(request: pytest.FixtureRequest, home: Home) -> Iterator[Harness]:
-    made = HARNESSES[request.param](open_state(home))
+    state = open_state(home)
+    if request.param == "label-studio":
+        made: Harness = LabelStudioHarness(state, request.getfixturevalue("label_studio_server"))
+    else:
+        made = HARNESSES[request.param](state)
     yield made
     made.close()
 

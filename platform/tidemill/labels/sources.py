@@ -7,11 +7,15 @@ from tidemill.home import Home
 from tidemill.labels import ledger
 from tidemill.labels.backend import LabelBackend
 from tidemill.labels.built_in import BuiltIn
+from tidemill.labels.classes import known_classes
+from tidemill.labels.label_studio import LabelStudio
+from tidemill.ops import label_studio
+from tidemill.ops.control import home_id
 from tidemill.project import Project
 from tidemill.store.state import State
 
 
-def open_backend(home: Home, state: State, project: Project) -> LabelBackend | None:  # noqa: ARG001
+def open_backend(home: Home, state: State, project: Project) -> LabelBackend | None:
     """Where people answer for `project`; None when its labels are a column of the data. Close it after use.
 
     Raises NotReady when it cannot be reached.
@@ -19,12 +23,33 @@ def open_backend(home: Home, state: State, project: Project) -> LabelBackend | N
     if project.labels.kind == "built-in":
         return BuiltIn(state, project.name)
     if project.labels.kind == "label-studio":
-        raise NotReady(
-            "There is no Label Studio here",
-            detail=f"project {project.name} wants its labels from Label Studio",
-            remedy="Set labels to built-in in project.yaml: then the dashboard's labelling page is used.",
-        )
+        return label_studio_of(home, project)
     return None
+
+
+def label_studio_of(home: Home, project: Project) -> LabelStudio:
+    """Label Studio for `project`: ours, or the server that its file names. Raises NotReady without a token."""
+    own = project.labels.url is None
+    file = home.secrets / ("label-studio.token" if own else f"label-studio.{project.name}.token")
+    try:
+        token = file.read_text().strip()
+    except FileNotFoundError:
+        raise NotReady(
+            "There is no token for Label Studio",
+            detail=f"{file} is not there",
+            remedy="Start our own server with `./tidemill up`."
+            if own
+            else f"Write the access token of an account of {project.labels.url} into that file, and chmod 600 it.",
+        ) from None
+    return LabelStudio(
+        project,
+        known_classes(home, project),
+        url=project.labels.url or label_studio.address(home),
+        token=token,
+        mark=f"tidemill:{home_id(home)}:{project.name}",
+        log="`./tidemill logs label-studio`" if own else "the log of that server",
+        exports=label_studio.folder(home) / "data" / "media" / "export" if own else None,
+    )
 
 
 def sync(home: Home, state: State, project: Project) -> ledger.Synced:

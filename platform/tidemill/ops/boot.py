@@ -119,6 +119,7 @@ def _prepare_here(home: Home) -> Prepared:
         "ui": settings.ui_port,
         "dagster": settings.dagster_port,
         "code": settings.code_port,
+        "label_studio": settings.label_studio_port,
     }
     return Prepared(
         host=host, ports=ports, owner_key=ensure_owner_key(home, open_state(home, settings.database_url))

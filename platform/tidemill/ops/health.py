@@ -34,14 +34,20 @@ class Unhealthy(Exception):
     """The service did not answer as it should; the message is one line for people."""
 
 
-def http_check(url: str, *, json_members: Mapping[str, str] | None = None, timeout: float = TIMEOUT) -> Check:
+def http_check(
+    url: str,
+    *,
+    json_members: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
+) -> Check:
     """GET `url` must answer 200; with `json_members`, a JSON object that holds these members."""
     parts = urlsplit(url)
 
     def check(_pid: int) -> None:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
         try:
-            connection.request("GET", parts.path or "/", headers={"Connection": "close"})
+            connection.request("GET", parts.path or "/", headers={"Connection": "close", **(headers or {})})
             response = connection.getresponse()
             body = response.read(_LARGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:

@@ -37,7 +37,9 @@ class Runner:
 
     def __init__(self, service: Service, home: Home, say: Say) -> None:
         self.service = service
-        self.record = ServiceRecord(service.name, service.title, port=service.port, url=service.url)
+        self.record = ServiceRecord(
+            service.name, service.title, port=service.port, url=service.url, optional=service.optional
+        )
         self.changed = True
         self._home = home
         self._say = say

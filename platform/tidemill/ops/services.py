@@ -9,16 +9,17 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidemill.home import CHECKOUT, Home
+from tidemill.ops import label_studio
 from tidemill.ops.health import Check, grpc_check, heartbeat_check, http_check, ping_check
 from tidemill.ops.ports import url_of
 
 # Preferred ports; `ports.choose` finds others when these are taken.
-PORTS = {"api": 8700, "ui": 8701, "dagster": 8702, "code": 8703}
+PORTS = {"api": 8700, "ui": 8701, "dagster": 8702, "code": 8703, "label_studio": 8704}
 
 LOCATION = "tidemill"
 
@@ -44,6 +45,10 @@ class Service:
     stop_signal: int = signal.SIGTERM
     # Started anew when a project file is added or changed.
     reload_on_projects: bool = False
+    # Started once this is true, at the start or when a project file changes; without it always.
+    wanted: Callable[[], bool] | None = None
+    # Tidemill counts as running without it: it may take minutes to install.
+    optional: bool = False
     settle: float = 1.0
     start_timeout: float = 180.0
     hang_after: float = 45.0
@@ -72,7 +77,15 @@ class Site:
 
 def tidemill_services(site: Site) -> list[Service]:
     """The services of a home, in the order in which they are shown."""
-    return [_api(site), _ui(site), _dagster(site), _daemon(site), _code(site), _worker(site)]
+    return [
+        _api(site),
+        _ui(site),
+        _dagster(site),
+        _daemon(site),
+        _code(site),
+        _worker(site),
+        _label_studio(site),
+    ]
 
 
 def write_workspace(site: Site) -> Path:
@@ -212,4 +225,24 @@ def _worker(site: Site) -> Service:
         cwd=site.checkout,
         # While it warms up an answer may wait for one import.
         health=ping_check(site.home.worker_socket, timeout=15.0),
+    )
+
+
+def _label_studio(site: Site) -> Service:
+    """Loopback over IPv4 always: it listens on one address, and its allowed hosts name that one."""
+    port = site.ports["label_studio"]
+    return Service(
+        name="label-studio",
+        title="Label Studio",
+        command=[sys.executable, "-m", "tidemill.ops.label_studio", str(site.home.root), str(port)],
+        env=environment(site),
+        cwd=site.checkout,
+        port=port,
+        url=url_of("127.0.0.1", port),
+        health=label_studio.health(site.home, port),
+        wanted=lambda: label_studio.is_wanted(site.home),
+        optional=True,
+        # The first time it is installed, which a slow mirror may take long over.
+        start_timeout=1800.0,
+        hang_after=90.0,
     )

@@ -36,6 +36,8 @@ class ServiceRecord:
     url: str | None = None
     restarts: int = 0
     health: str = ""
+    # Tidemill runs without it.
+    optional: bool = False
 
     def process(self) -> ProcessId | None:
         if self.pid is None or self.create_time is None:
@@ -62,7 +64,8 @@ class State:
         return next((record for record in self.services if record.service == name), None)
 
     def all_healthy(self) -> bool:
-        return bool(self.services) and all(record.state == "healthy" for record in self.services)
+        needed = [record for record in self.services if not record.optional]
+        return bool(needed) and all(record.state == "healthy" for record in needed)
 
     def urls(self) -> dict[str, str]:
         """Title -> URL of the services that people or programs open."""

@@ -39,6 +39,8 @@ class Supervisor:
         self._build = build
         self._say = say
         self._runners: list[Runner] = []
+        # Services that nobody wants yet.
+        self._dormant: list[Service] = []
         self._stop_requests = 0
         self._ready = False
         self._rotate_at = 0.0
@@ -55,7 +57,8 @@ class Supervisor:
                 self._say(f"ended {left} process(es) that an earlier start left behind")
             try:
                 write_state(self._home, state)
-                self._runners = [Runner(service, self._home, self._say) for service in self._build(self._say)]
+                self._dormant = self._build(self._say)
+                self._wake()
                 self._loop(state)
             finally:
                 self._shut_down(state)
@@ -89,7 +92,9 @@ class Supervisor:
             if watch.changed(now):
                 self._reload(now)
             self._tick(now)
-            if not self._ready and all(runner.record.state == "healthy" for runner in self._runners):
+            if not self._ready and all(
+                runner.record.state == "healthy" for runner in self._runners if not runner.service.optional
+            ):
                 self._ready = True
                 state.phase = "running"
                 self._say("all services are healthy; stop them with Ctrl-C or `./tidemill down`")
@@ -118,7 +123,14 @@ class Supervisor:
             met = runner.record.restarts > 0 or all(other.record.state == "healthy" for other in needed)
             runner.tick(now, met)
 
+    def _wake(self) -> None:
+        """Take up the services that are wanted by now; one that runs stays until the end."""
+        wanted = [service for service in self._dormant if service.wanted is None or service.wanted()]
+        self._dormant = [service for service in self._dormant if service not in wanted]
+        self._runners += [Runner(service, self._home, self._say) for service in wanted]
+
     def _reload(self, now: float) -> None:
+        self._wake()
         chosen = [runner for runner in self._runners if runner.service.reload_on_projects]
         if chosen:
             self._say(f"project files changed: reloading {', '.join(one.service.name for one in chosen)}")
