@@ -100,6 +100,7 @@ class LabelStudioHarness(Harness):
     def __init__(self, state: State, server: Server) -> None:
         super().__init__(state)
         self.server = server
+        self.opened: list[LabelStudio] = []
         self.mark = f"tidemill:test:{next(self.count)};"
         self.http = httpx.Client(
             base_url=server.url,
@@ -109,9 +110,11 @@ class LabelStudioHarness(Harness):
         )
 
     def backend(self) -> LabelStudio:
-        return LabelStudio(
+        opened = LabelStudio(
             PROJECT, ["no", "yes"], url=self.server.url, token=self.server.token, mark=self.mark
         )
+        self.opened.append(opened)
+        return opened
 
     def answer(self, row: str, label: str | None, annotator: str = "ada") -> None:
         result = [] if label is None else [chosen(label)]
@@ -146,6 +149,8 @@ class LabelStudioHarness(Harness):
         return int(known[email])
 
     def close(self) -> None:
+        for each in self.opened:
+            each.close()
         self.http.close()
 
 

@@ -126,7 +126,7 @@ class LabelStudio(LabelBackend):
         project = self._find_project()
         if project is None:
             return QueueState(0, 0, 0)
-        found = self._call("GET", f"/api/projects/{project}")
+        known = self._call("GET", f"/api/projects/{project}")
         by_annotator: dict[str, int] = {}
         finished = 0
         for task in self._export(project, annotated=True):
@@ -139,7 +139,7 @@ class LabelStudio(LabelBackend):
             finished += len(labels) >= int(task["meta"].get("annotators", 1))
             for each in labels:
                 by_annotator[each.annotator] = by_annotator.get(each.annotator, 0) + 1
-        return QueueState(int(found["task_number"]), finished, sum(by_annotator.values()), by_annotator)
+        return QueueState(int(known["task_number"]), finished, sum(by_annotator.values()), by_annotator)
 
     def close(self) -> None:
         self._http.close()
