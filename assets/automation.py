@@ -24,7 +24,7 @@ from dagster import (
 )
 
 from resources.home import HomeResource
-from tidemill.ops.runs import TAG_JOB, TAG_PROJECT
+from tidemill.ops.runs import TAG_JOB, TAG_PROJECT, job_name
 from tidemill.project import Project
 
 UNDER_WAY = [
@@ -69,10 +69,10 @@ def steps_of(project: Project) -> dict[str, list[str]]:
 
 
 def build_jobs(project: Project) -> dict[str, Any]:
-    """The jobs of one project: `<project>__ingest`, `__training`, `__monitoring`, `__loop`, perhaps `__labels`."""
+    """The jobs of one project: `<project>__ingest`, `__training`, `__monitoring`, `__loop`, `__labelling`."""
     return {
         name: define_asset_job(
-            f"{project.name}__{name}",
+            job_name(project.name, name),
             selection=AssetSelection.assets(*([project.name, step] for step in steps)),
             tags={TAG_PROJECT: project.name, TAG_JOB: name},
             # One process: importing what a step needs costs more than most steps of a small project do.
@@ -134,7 +134,7 @@ def build_labels_sensor(project: Project, job: Any) -> Any:
         job=job,
         minimum_interval_seconds=30,
         default_status=DefaultSensorStatus.RUNNING,
-        description=f"Starts {project.name}__labels when people have answered in {project.labels.kind}.",
+        description=f"Starts {project.name}__labelling when people have answered in {project.labels.kind}.",
     )
     def answers(context: SensorEvaluationContext, home: HomeResource) -> RunRequest | SkipReason:
         from tidemill.errors import NotReady

@@ -86,4 +86,5 @@ def job_name(project: str, job: str) -> str:
         raise InvalidInput(
             "There is no such job", detail=repr(job), remedy=f"The jobs are {', '.join(JOBS)}."
         )
-    return f"{project}__{job}"
+    # Dagster calls the step of the asset `labels` <project>__labels, and refuses a second thing of that name.
+    return f"{project}__{'labelling' if job == 'labels' else job}"
