@@ -160,3 +160,16 @@ def test_a_scorer_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) -
     assert data is None
     assert said["form"] == "scikit-learn"
     assert said["max_abs_difference"] > LARGEST_DIFFERENCE
+
+
+def test_a_wide_table_is_proved_in_bounded_time() -> None:
+    random = np.random.default_rng(6)
+    names = [f"c{index}" for index in range(120)]
+    rows = pd.DataFrame(random.normal(0, 1, (80, 120)), columns=names)
+    columns = {name: Column(type="float") for name in names}
+    target = {"y": Column(type="float", role="target")}
+    project = Project(name="wide", task="regression", columns=columns | target)
+    pipeline = make_pipeline(project, "random_forest", {"n_estimators": 20}).fit(rows, rows.sum(axis=1))
+    data, said = compiled_scorer(pipeline, project, rows)
+    assert data is not None
+    assert 1000 < said["records"] < 8000

@@ -8,22 +8,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tidemill.learn.compiling import NotCompilable, compile_pipeline
 from tidemill.learn.features import TRAIN
+from tidemill.learn.training import THREADS
 from tidemill.project import CATEGORICAL, NUMERIC, Column, Project
 from tidemill.serve.compiled import CompiledModel, Form, read_form
 
 LARGEST_DIFFERENCE = 1e-9
 MOST_ROWS = 500
-# Rows that are varied one column at a time, and thresholds of trees tried a column.
+# Rows that are varied one column at a time; of a wide table one, or a proof would outlast the training.
 VARIED = 3
+WIDE = 40
+# Thresholds of trees that are tried, a column and in all.
 MOST_THRESHOLDS = 40
+MOST_THRESHOLDS_IN_ALL = 400
+# Records compared at once: a wide table has many.
+LOT = 1000
 # Around them float32 and float64 part ways, or the encoders clip.
 EDGES = (0.0, -1.0, 0.1, 16_777_217.0, 1e-46, 1e30, -1e38, 1e38, 1e39)
 
@@ -43,9 +51,12 @@ def compiled_scorer(
     # What is proved is what will be read, not what was meant to be written.
     data = form.to_bytes()
     read = read_form(data, project.name)
-    records = list(trial_records(read, project, rows))
-    difference, flips = compare(pipeline, CompiledModel(read, project.name), project, records)
-    found = {"records": len(records), "max_abs_difference": difference, "label_flips": flips}
+    model, records = CompiledModel(read, project.name), trial_records(read, project, rows)
+    count, difference, flips = 0, 0.0, 0
+    while lot := list(islice(records, LOT)):
+        apart, flipped = compare(pipeline, model, project, lot)
+        count, difference, flips = count + len(lot), max(difference, apart), flips + flipped
+    found = {"records": count, "max_abs_difference": difference, "label_flips": flips}
     if flips or not difference <= LARGEST_DIFFERENCE:
         reason = f"it differed from the pipeline by {difference:.2g} and in {flips} labels"
         return None, {"form": "scikit-learn", "reason": reason, **found}
@@ -63,17 +74,18 @@ def compare(
     frame = pd.DataFrame(
         {name: pd.Series([record[name] for record in records], dtype=object) for name in columns}
     )
-    if not project.is_classification:
-        truth = np.asarray(pipeline.predict(frame), dtype=np.float64)[:, np.newaxis]
-    else:
-        truth = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
+    with threadpool_limits(limits=THREADS):
+        if not project.is_classification:
+            truth = np.asarray(pipeline.predict(frame), dtype=np.float64)[:, np.newaxis]
+        else:
+            truth = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
     largest, flips = 0.0, 0
     for answers in ([model.one(record) for record in records], model.many(records)):
         own = np.array(answers, dtype=np.float64)
         apart = np.abs(own - truth)
         if not project.is_classification:
             apart = apart / np.maximum(1.0, np.abs(truth))
-        largest = max(largest, float(apart.max()) if np.isfinite(own).all() else math.inf)
+        largest = max(largest, float(apart.max()) if np.isfinite(apart).all() else math.inf)
         if project.is_classification:
             flips += int((_labels(own, project) != _labels(truth, project)).sum())
     return largest, flips
@@ -92,11 +104,12 @@ def trial_records(form: Form, project: Project, rows: pd.DataFrame) -> Iterator[
     chosen = (held if len(held) else rows).head(MOST_ROWS)
     plain = records_of(chosen, project)
     yield from plain
+    varied = plain[: VARIED if len(project.feature_columns) <= WIDE else 1]
     thresholds = _thresholds(form)
     for name, column in project.feature_columns.items():
         seen = [record[name] for record in plain if record[name] is not None]
         for value in [None, *_edges(column, seen, form, name, thresholds)]:
-            yield from ({**record, name: value} for record in plain[:VARIED])
+            yield from ({**record, name: value} for record in varied)
     yield dict.fromkeys(project.feature_columns)
 
 
@@ -132,9 +145,11 @@ def _thresholds(form: Form) -> dict[int, list[float]]:
         return {}
     feature, threshold = form.arrays["feature"], form.arrays["threshold"]
     found: dict[int, list[float]] = {}
-    for place in np.unique(feature[feature >= 0]).tolist():
+    places = np.unique(feature[feature >= 0]).tolist()
+    most = min(MOST_THRESHOLDS, max(1, MOST_THRESHOLDS_IN_ALL // max(1, len(places))))
+    for place in places:
         values = np.unique(threshold[feature == place])
-        found[place] = values[:: max(1, len(values) // MOST_THRESHOLDS)][:MOST_THRESHOLDS].tolist()
+        found[place] = values[:: -(-len(values) // most)].tolist()
     return found
 
 

@@ -1,0 +1,1 @@
+"""Parts of benchmarks/serving.py: the model, the servers beside ours, and the client."""
