@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from api import (
     ingest,
+    label_studio,
     labels,
     models,
     monitoring,
@@ -44,6 +45,7 @@ ROUTERS = (
     sources,
     tables,
     labels,
+    label_studio,
     training,
     models,
     predict,

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.metrics import Metrics
 from tidemill.errors import TidemillError
 from tidemill.home import Home
+from tidemill.labels.label_studio_login import Tickets
 from tidemill.ops.keys import KeyRing
 from tidemill.ops.runs import RunClient
 from tidemill.project import Project
@@ -46,6 +47,7 @@ class Context:
         self.home_id = home_id
         self.keys = KeyRing(state)
         self.metrics = Metrics()
+        self.tickets = Tickets()
         self.predicting = anyio.CapacityLimiter(PREDICTION_THREADS)
         self._lock = threading.Lock()
         self.stopping = threading.Event()

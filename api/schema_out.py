@@ -370,6 +370,10 @@ ROUND: Out = (
     client_types.StartedRound,
     {"round": 2, "tasks": 50, "reasons": {"uncertain": 38, "held-out": 12}, "remarks": []},
 )
+LABEL_STUDIO_LINK: Out = (
+    client_types.LabelStudioLink,
+    {"url": "http://127.0.0.1:8700/v1/label-studio/open?ticket=6sTkAq", "seconds": 60},
+)
 NEXT_TASK: Out = (
     client_types.NextTask,
     {
@@ -443,6 +447,7 @@ _REASONS = {
     401: "No key, or one that is not known",
     404: "There is no such object",
     409: "The object changed, or its state does not allow it",
+    410: "It was there, and does not come back",
     412: "Another version of the protocol",
     413: "Over a limit on size",
     415: "The body is of another kind",

@@ -32,6 +32,14 @@ class Server:
     def token(self) -> str:
         return label_studio.secret(self.home, "token")
 
+    def lend(self, home: Home) -> None:
+        """Make this server that of another home as well."""
+        for name in ("token", "password", "key"):
+            file = home.secrets / f"label-studio.{name}"
+            file.write_text(label_studio.secret(self.home, name))
+            file.chmod(0o600)
+        (home.run / "ports.json").write_text(json.dumps({"label_studio": self.port}))
+
     def start(self, patience: float = 280.0) -> None:
         log = self.home.logs / "label-studio.log"
         command = [sys.executable, "-m", "tidemill.ops.label_studio", str(self.home.root), str(self.port)]

@@ -37,6 +37,7 @@ from tidemill.client_types import (
     FileRecord,
     Label,
     Labelling,
+    LabelStudioLink,
     Launched,
     LoggedPrediction,
     ModelDetail,
@@ -388,6 +389,10 @@ class Client:
     def label_stability(self, project: str) -> StabilityInfo:
         """Whether more labels of the same kind would change the model."""
         return cast(StabilityInfo, self._get(_at(project, "labels", "stability")))
+
+    def label_studio_link(self, project: str) -> LabelStudioLink:
+        """A link into Label Studio that needs no login; a person opens it, once, within a minute."""
+        return cast(LabelStudioLink, self._post(_at(project, "label-studio", "link"), None))
 
     # Models and deployment
 

@@ -322,6 +322,13 @@ class Labelling(TypedDict):
     rounds: list[LabelRound]
 
 
+class LabelStudioLink(TypedDict):
+    """Where people label. The link to our own server works once, for `seconds`; None is a plain address."""
+
+    url: str
+    seconds: int | None
+
+
 class StartedRound(TypedDict):
     round: int
     tasks: int

@@ -8,6 +8,7 @@
     ├── Unauthorized        401   no key, or a key nobody knows
     ├── NotFound            404   there is no such object
     ├── Conflict            409   the object changed, or the state does not allow it
+    ├── Gone                410   it was there, and does not come back
     ├── TooLarge            413   over a limit on size
     ├── NotReady            503   a part is missing or still starting; trying again later can help
     │   └── SourceAway            a share, server or store that does not answer, or broke off
@@ -111,6 +112,11 @@ class NotFound(TidemillError):
 class Conflict(TidemillError):
     status = 409
     slug = "conflict"
+
+
+class Gone(TidemillError):
+    status = 410
+    slug = "gone"
 
 
 class TooLarge(TidemillError):

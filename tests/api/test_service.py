@@ -12,6 +12,8 @@ from api.app import create_app
 from tidemill.home import CHECKOUT, Home
 from tidemill.settings import Settings
 
+# Label Studio and browsers come with no key but with a secret or a ticket.
+OF_STRANGERS = {"/v1/projects/{project}/label-studio/webhook", "/v1/label-studio/open"}
 HEAVY = "pandas|sklearn|duckdb|pyarrow|numpy|scipy|dagster|mlflow|streamlit|matplotlib"
 
 
@@ -80,6 +82,8 @@ def test_every_route_is_described_with_an_example_and_its_problems(app: FastAPI)
             assert operation["summary"], where
             assert operation["description"], where
             if not path.startswith("/v1/"):
+                continue
+            if path in OF_STRANGERS:
                 continue
             assert operation["security"] == [{"HTTPBearer": []}], where
             good = next(answer for status, answer in operation["responses"].items() if status < "300")

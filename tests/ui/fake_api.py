@@ -182,6 +182,10 @@ class FakeApi:
             return 200, {"agreement": [AGREEMENT]}
         return 200, {"annotators": [annotator_report(name) for name in ("ada", "bob")]}
 
+    def _post_label_studio(self, rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
+        assert rest == ["link"]
+        return 200, {"url": "http://127.0.0.1:8700/v1/label-studio/open?ticket=t1", "seconds": 60}
+
     def _post_labels(self, rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
         sent = json.loads(body)
         if rest[0] == "rounds":

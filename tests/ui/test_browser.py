@@ -16,18 +16,9 @@ import pytest
 from fake_api import KEY, FakeApi, served
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.chromium import CHROMIUM, FLAGS
+
 CHECKOUT = Path(__file__).parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SAYS = {
     "": "Wine cultivars",
     "data": "Send the file",

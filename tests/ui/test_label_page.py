@@ -109,6 +109,15 @@ def test_where_people_do_not_answer_here_it_says_so(
     assert not app.text_input
 
 
+def test_a_link_into_label_studio_is_made_when_it_is_wanted(fake_api: FakeApi, open_page: OpenPage) -> None:
+    fake_api.labelling["kind"] = "label-studio"
+    app = open_page("label")
+    assert not app.get("link_button")
+    app = press(app, "Open Label Studio")
+    (link,) = app.get("link_button")
+    assert link.proto.url.endswith("/v1/label-studio/open?ticket=t1")
+
+
 def test_a_refused_answer_says_why_and_the_row_stays(
     page: AppTest, fake_api: FakeApi, text_of: TextOf
 ) -> None:

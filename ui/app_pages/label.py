@@ -50,11 +50,7 @@ def main() -> None:
     if labelling["kind"] == "built-in":
         one_row(detail, labelling)
     else:
-        page.empty(
-            "People answer in Label Studio",
-            "Here you ask about more rows and see how far they are.",
-            icon="label",
-        )
+        label_studio(project)
     standing(labelling)
     more_rows(project, labelling)
     people(project, labelling)
@@ -67,6 +63,22 @@ def labels_are_a_column(detail: ProjectDetail) -> None:
         "`labels: built-in` into the project's project.yaml.",
         icon="label",
     )
+
+
+def label_studio(project: str) -> None:
+    """The way into Label Studio; its link works once and for a minute, so it is made when it is wanted."""
+    page.empty(
+        "People answer in Label Studio",
+        "Here you ask about more rows and see how far they are.",
+        icon="label",
+    )
+    if not st.button("Open Label Studio", icon=":material/open_in_new:"):
+        return
+    with page.explained():
+        link = api().label_studio_link(project)
+        valid = f" The link works once, for {link['seconds']} seconds." if link["seconds"] else ""
+        st.link_button("Go to the rows", link["url"], type="primary", icon=":material/arrow_forward:")
+        st.caption(f"It opens in a new tab.{valid}")
 
 
 def one_row(detail: ProjectDetail, labelling: Labelling) -> None:
