@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from tidemill.errors import NotReady
+from tidemill.errors import InvalidInput, NotReady
 from tidemill.labels.backend import Cell, Suggestion
 from tidemill.project import Project
 
@@ -29,7 +29,13 @@ def shown_columns(project: Project) -> list[str]:
 
 
 def label_config(project: Project, classes: Sequence[str] | None) -> str:
-    """The XML. Raises NotReady for a classification whose classes nothing says yet."""
+    """The XML. Raises NotReady where nothing says the classes yet, InvalidInput without a column to show."""
+    if not shown_columns(project):
+        raise InvalidInput(
+            "Label Studio would have nothing to show",
+            detail=f"project {project.name}: no column but {project.target} is shown to people",
+            remedy="Give a column of project.yaml another role than ignore.",
+        )
     if project.is_classification and not classes:
         raise NotReady(
             "Label Studio cannot ask yet",

@@ -93,18 +93,20 @@ class LabelStudio(LabelBackend):
         """The cursor holds the newest change and the ids that were seen, so that a deletion is noticed.
 
         Two minutes are told again: a change may be written after a newer one. A project that somebody deleted is no
-        deletion of its answers: that is told, and the ledger keeps them.
+        deletion of its answers: that is told, the ledger keeps them, and a new project is read from its start.
         """
         before = json.loads(cursor) if cursor else {"project": None, "at": "", "ids": []}
         project = self._find_project()
-        if before["project"] is not None and project != before["project"]:
+        if before["project"] is not None and project is None:
             raise Conflict(
                 "The project is gone from Label Studio",
                 detail=f"{self._project.name} was project {before['project']} of {self._url}; it was deleted, "
                 "or another server answers at this address",
-                remedy="The labels taken over so far stay. Restore the project or the server, or set labels to "
-                "built-in in project.yaml to go on there.",
+                remedy="The labels taken over so far stay. Ask about rows again, which makes a new project, or set "
+                "labels to built-in in project.yaml to go on there.",
             )
+        if project != before["project"]:
+            before = {"project": project, "at": "", "ids": []}
         if project is None:
             return Pull(cursor=cursor)
         since = _minus(before["at"], OVERLAP)
