@@ -169,7 +169,20 @@ def test_status_names_trouble():
     text = status_text(report)
     assert "failing" in text
     assert "http://127.0.0.1:8700  ended with exit code 1" in text
-    assert "2.5 GB" in text
+    assert "memory of all: 2.5 GB; home /h" in text
+
+
+def test_status_tells_memory_without_what_runs_only_where_it_is_wanted():
+    part = {"state": "healthy", "since": 0.0, "pid": 1, "restarts": 0, "url": "", "port": 1, "health": ""}
+    report = {
+        "running": True, "phase": "running", "started": 0.0, "home": "/h", "memory": 1_400_000_000,
+        "supervisor": {"pid": 1, "memory": 0},
+        "services": [
+            {**part, "service": "api", "memory": 1_000_000_000, "optional": False},
+            {**part, "service": "label-studio", "memory": 400_000_000, "optional": True},
+        ],
+    }  # fmt: skip
+    assert "memory of all: 1.4 GB, without label-studio 1.0 GB; home /h" in status_text(report)
 
 
 @pytest.mark.parametrize(

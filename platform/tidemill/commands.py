@@ -29,8 +29,8 @@ def up(options: argparse.Namespace, home: Home) -> int:
 def _print_urls(urls: dict[str, str], home: Home) -> None:
     print("Tidemill is up.")
     for title, url in urls.items():
-        print(f"  {title:<10} {url}")
-    print(f"  {'key':<10} {home.secrets / 'owner.key'}")
+        print(f"  {title:<12} {url}")
+    print(f"  {'key':<12} {home.secrets / 'owner.key'}")
     print("See `./tidemill status`; stop with `./tidemill down`.")
 
 

@@ -215,6 +215,18 @@ def test_asking_twice_makes_one_task(asking: Harness) -> None:
     assert backend.state().tasks == 4
 
 
+def test_a_suggestion_that_was_lost_is_given_when_asked_again(
+    home: Home, label_studio_server: Server
+) -> None:
+    harness = LabelStudioHarness(open_state(home), label_studio_server)
+    bare = harness.backend().push([LabelTask(row, {"x": 1.0}) for row in ROWS])
+    for _ in range(2):
+        assert harness.backend().push(tasks()) == bare
+        shown = {row: harness.http.get(f"/api/tasks/{bare[row]}").json()["predictions"] for row in ROWS}
+        assert {row: len(found) for row, found in shown.items()} == {"r1": 1, "r2": 0, "r3": 0}
+    harness.close()
+
+
 def test_where_nobody_can_be_asked_it_is_said(any_harness: Harness) -> None:
     if any_harness.asks:
         pytest.skip("people can be asked here")

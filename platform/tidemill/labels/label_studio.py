@@ -71,8 +71,16 @@ class LabelStudio(LabelBackend):
     def push(self, tasks: Sequence[LabelTask]) -> dict[str, str]:
         """A reply may have been lost before, so what is there already is looked up first, never remembered."""
         project = self._ensure_project(max((task.annotators for task in tasks), default=1))
-        known = self._task_ids(project)
-        new = [task for task in {task.row: task for task in tasks}.values() if task.row not in known]
+        there = self._tasks(project)
+        known = {row: str(task["id"]) for row, task in there.items()}
+        asked = {task.row: task for task in tasks}.values()
+        # Killed while it took tasks, the server may have kept them without what was suggested.
+        self._suggest(
+            project,
+            [task for task in asked if task.row in there and not there[task.row]["predictions"]],
+            known,
+        )
+        new = [task for task in asked if task.row not in known]
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
             url = f"/api/projects/{project}/import?return_task_ids=true"
@@ -192,12 +200,29 @@ class LabelStudio(LabelBackend):
             _origin(label, raw.get("prediction") or {}),
         )
 
-    def _task_ids(self, project: int) -> dict[str, str]:
+    def _suggest(self, project: int, tasks: Sequence[LabelTask], known: Mapping[str, str]) -> None:
+        """Add suggestions to tasks that are there. One request, since each takes seconds."""
+        wanted = [
+            {"task": int(known[task.row]), **prediction(self._project, task.suggestion)}
+            for task in tasks
+            if task.suggestion is not None
+        ]
+        if not wanted:
+            return
+        made = self._call("POST", f"/api/projects/{project}/import/predictions", json=wanted)
+        if made.get("created") != len(wanted):
+            raise Corrupt(
+                "Label Studio did not take every suggestion",
+                detail=f"{len(wanted)} were sent to project {project}; it made {made.get('created')}",
+                remedy=f"See {self._log}; pushing again sends what is missing.",
+            )
+
+    def _tasks(self, project: int) -> dict[str, dict[str, Any]]:
         """Row -> task. Of two tasks of one row the first counts."""
         if not self._call("GET", f"/api/projects/{project}")["task_number"]:
             return {}
         found = sorted(self._export(project, annotated=False), key=lambda task: -int(task["id"]))
-        return {str(task["data"][ROW]): str(task["id"]) for task in found if ROW in task["data"]}
+        return {str(task["data"][ROW]): task for task in found if ROW in task["data"]}
 
     def _export(self, project: int, *, annotated: bool) -> list[dict[str, Any]]:
         """The tasks with their answers: a snapshot takes a part of a second where listing takes minutes."""

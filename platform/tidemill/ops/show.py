@@ -44,7 +44,17 @@ def status_text(report: dict[str, Any]) -> str:
     text = table(headers, rows)
     for state, name in _STATE_COLOURS.items():
         text = text.replace(f"  {state} ", f"  {colour(state, name)} ")
-    return f"{text}\nmemory of all: {size(report['memory'])}; home {report['home']}"
+    return f"{text}\n{_memory_line(report)}; home {report['home']}"
+
+
+def _memory_line(report: dict[str, Any]) -> str:
+    """Memory of all, and without each service that runs only where a project wants it."""
+    apart = [one for one in report["services"] if one.get("optional") and one["memory"]]
+    if not apart:
+        return f"memory of all: {size(report['memory'])}"
+    names = ", ".join(one["service"] for one in apart)
+    rest = report["memory"] - sum(one["memory"] for one in apart)
+    return f"memory of all: {size(report['memory'])}, without {names} {size(rest)}"
 
 
 def _service_row(service: dict[str, Any], now: float) -> list[Any]:
