@@ -26,13 +26,11 @@ def holding(project: int | None, *annotations: dict[str, Any]) -> LabelStudio:
     """A server with one project of ours, or none, whose one task r1 has these annotations."""
 
     def handler(request: httpx.Request) -> httpx.Response:
-        if request.method == "DELETE":
-            return httpx.Response(204)
         if request.url.path == "/api/projects":
             found = [] if project is None else [{"id": project, "description": MARK}]
             return httpx.Response(200, json={"results": found})
-        if request.url.path.endswith("/exports"):
-            return httpx.Response(201, json={"id": 1, "status": "completed"})
+        if request.url.path == "/api/users":
+            return httpx.Response(200, json=[{"id": 1, "email": "ada@example.org"}])
         task = {"data": {"tidemill_row": "r1"}, "meta": {}, "annotations": list(annotations)}
         return httpx.Response(200, json=[task])
 
@@ -45,7 +43,7 @@ def annotation(number: int, *labels: str) -> dict[str, Any]:
         "id": number,
         "result": [{"from_name": "label", "value": {"choices": list(labels)}}] if labels else [],
         "was_cancelled": False,
-        "completed_by": {"email": "ada@example.org"},
+        "completed_by": 1,
         "created_at": moment,
         "updated_at": moment,
     }

@@ -40,7 +40,7 @@ class LabelStudio(LabelBackend):
     """The tasks and answers of one project on the server at `url`.
 
     `mark` names our home and project in the description of Label Studio's project, which is found by it and made
-    when it is not there. `exports` is the server's folder of exports where it is our own: it never empties it.
+    when it is not there. `data` is the server's folder of data where it is our own: it keeps every export there.
     """
 
     source = SOURCE
@@ -54,7 +54,7 @@ class LabelStudio(LabelBackend):
         token: str,
         mark: str,
         log: str = "its own log",
-        exports: Path | None = None,
+        data: Path | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
         self._project = project
@@ -62,7 +62,7 @@ class LabelStudio(LabelBackend):
         self._url = url.rstrip("/")
         self._mark = mark
         self._log = log
-        self._exports = exports
+        self._data = data
         self._id: int | None = None
         self._http = httpx.Client(
             base_url=self._url, headers={"Authorization": f"Token {token}"}, timeout=timeout, trust_env=False
@@ -119,7 +119,7 @@ class LabelStudio(LabelBackend):
             return Pull(cursor=cursor)
         since = _minus(before["at"], OVERLAP)
         given, unusable, ids, newest = [], [], [], before["at"]
-        for task in self._export(project, annotated=True):
+        for task in self._annotated(project):
             row = str(task["data"].get(ROW, ""))
             for raw in task["annotations"]:
                 ids.append(raw["id"])
@@ -128,7 +128,8 @@ class LabelStudio(LabelBackend):
                     continue
                 answer = self._answer(row, raw)
                 given.append(answer) if isinstance(answer, Annotation) else unusable.append(answer)
-        deleted = [str(each) for each in before["ids"] if each not in set(ids)] if before["ids"] else []
+        there = set(ids)
+        deleted = [str(each) for each in before["ids"] if each not in there]
         after = {"project": project, "at": newest, "ids": sorted(ids)}
         return Pull(given, deleted, unusable, json.dumps(after))
 
@@ -139,7 +140,7 @@ class LabelStudio(LabelBackend):
         known = self._call("GET", f"/api/projects/{project}")
         by_annotator: dict[str, int] = {}
         finished = 0
-        for task in self._export(project, annotated=True):
+        for task in self._annotated(project):
             labels = [
                 found
                 for raw in task["annotations"]
@@ -221,27 +222,31 @@ class LabelStudio(LabelBackend):
         """Row -> task. Of two tasks of one row the first counts."""
         if not self._call("GET", f"/api/projects/{project}")["task_number"]:
             return {}
-        found = sorted(self._export(project, annotated=False), key=lambda task: -int(task["id"]))
+        found = sorted(self._all(project), key=lambda task: -int(task["id"]))
         return {str(task["data"][ROW]): task for task in found if ROW in task["data"]}
 
-    def _export(self, project: int, *, annotated: bool) -> list[dict[str, Any]]:
-        """The tasks with their answers: a snapshot takes a part of a second where listing takes minutes."""
+    def _annotated(self, project: int) -> list[dict[str, Any]]:
+        """The tasks that have answers: an export of them takes half as long as a snapshot, but has people's ids."""
+        found: list[dict[str, Any]] = self._call(
+            "GET", f"/api/projects/{project}/export", params={"exportType": "JSON"}
+        )
+        self._clear("export", f"project-{project}-at-*")
+        people = {each["id"]: each for each in self._call("GET", "/api/users")}
+        for task in found:
+            for raw in task["annotations"]:
+                raw["completed_by"] = people.get(raw["completed_by"])
+        return found
+
+    def _all(self, project: int) -> list[dict[str, Any]]:
+        """Every task, without what is known of suggestions but their ids: a snapshot, as listing takes minutes."""
         only_id = {"only_id": True}
-        wanted = {
-            "title": "tidemill",
-            "task_filter_options": {"only_with_annotations": annotated},
-            "serialization_options": {
-                "annotations__completed_by": {"only_id": False},
-                "drafts": only_id,
-                "predictions": only_id,
-            },
-        }
+        wanted = {"title": "tidemill", "serialization_options": {"drafts": only_id, "predictions": only_id}}
         made = self._call("POST", f"/api/projects/{project}/exports", json=wanted)
         where = f"/api/projects/{project}/exports/{made['id']}"
         try:
             if made["status"] != "completed":
                 raise NotReady(
-                    "Label Studio could not export its answers",
+                    "Label Studio could not export its tasks",
                     detail=f"project {project} of {self._url}: the export is {made['status']}",
                     remedy=f"See {self._log}.",
                 )
@@ -250,11 +255,14 @@ class LabelStudio(LabelBackend):
             )
         finally:
             self._call("DELETE", where)
-            if self._exports is not None:
-                for file in (self._exports / str(project)).glob("*.json"):
-                    with suppress(FileNotFoundError):
-                        file.unlink()
+            self._clear("media", f"export/{project}/*.json")
         return found
+
+    def _clear(self, folder: str, pattern: str) -> None:
+        """Remove the files of exports, which the server keeps for ever."""
+        for file in (self._data / folder).glob(pattern) if self._data is not None else ():
+            with suppress(FileNotFoundError):
+                file.unlink()
 
     def _find_project(self) -> int | None:
         if self._id is None:
@@ -275,7 +283,8 @@ class LabelStudio(LabelBackend):
         }
         if found is None:
             described = {
-                "title": (self._project.title or self._project.name)[:50],
+                # It wants three to fifty characters; a project's name may be one.
+                "title": self._project.display_name[:50].ljust(3, "."),
                 "description": f"Made by Tidemill; it finds the project by this: {self._mark}",
             }
             self._id = found = int(self._call("POST", "/api/projects", json=described | wanted)["id"])

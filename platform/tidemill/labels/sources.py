@@ -48,7 +48,7 @@ def label_studio_of(home: Home, project: Project) -> LabelStudio:
         token=token,
         mark=f"tidemill:{home_id(home)}:{project.name}",
         log="`./tidemill logs label-studio`" if own else "the log of that server",
-        exports=label_studio.folder(home) / "data" / "media" / "export" if own else None,
+        data=label_studio.folder(home) / "data" if own else None,
     )
 
 
