@@ -70,6 +70,9 @@ def test_faults_of_roles(columns: dict[str, dict[str, Any]], words: str) -> None
         ({"training": {"metric": "rmse"}}, ("training", "metric"), "for this task"),
         ({"training": {"split": {"kind": "time"}}}, ("training", "split", "kind"), "role time"),
         ({"gates": {"minimum": {"rmse": 1}}}, ("gates", "minimum", "rmse"), "for this task"),
+        ({"gates": {"surely_not_worse": True}}, ("gates", "surely_not_worse"), "needs not_worse_by"),
+        ({"evaluation": {"fairness": ["sex"]}}, ("evaluation", "fairness", 0), "no such column"),
+        ({"evaluation": {"slices": ["age", "churn"]}}, ("evaluation", "slices", 1), "target or id"),
     ],
 )
 def test_faults_of_task_and_training(fields: dict[str, Any], path: FieldPath, words: str) -> None:

@@ -17,6 +17,7 @@ from pydantic_core import CoreSchema
 
 from tidemill.errors import ProjectFileError
 from tidemill.home import PROJECT_NAME, Home
+from tidemill.project_evaluation import EvaluationSettings
 from tidemill.project_file import problems_of, read_document, read_text, shown_name
 from tidemill.project_part import Part
 from tidemill.project_sources import InboxSource, Source, Watched, inbox_patterns, landed_patterns
@@ -203,6 +204,10 @@ class Gates(Part):
     not_worse_by: float | None = Field(
         None, ge=0, description="Largest loss of the metric against the live model on the same rows."
     )
+    surely_not_worse: bool = Field(
+        False,
+        description="Whether the whole 95 % interval of that loss must keep within not_worse_by.",
+    )
 
 
 class Serving(Part):
@@ -273,6 +278,7 @@ class Project(Part):
     labels: Labels = Labels()
     features: Features = Features()
     training: Training = Training()
+    evaluation: EvaluationSettings = EvaluationSettings()
     gates: Gates = Gates()
     serving: Serving = Serving()
     monitoring: Monitoring = Monitoring()

@@ -33,6 +33,7 @@ def contradictions(project: Project) -> list[Fault]:
         *_role_faults(project),
         *_task_faults(project),
         *_training_faults(project),
+        *_evaluation_faults(project),
         *_ingestion_faults(project),
         *_rule_faults(project),
     ]
@@ -183,6 +184,24 @@ def _training_faults(project: Project) -> list[Fault]:
     kind = project.training.split.kind
     if kind in ("time", "group") and not project.by_role(kind):
         faults.append((("training", "split", "kind"), kind, f"it needs a column with the role {kind}"))
+    return faults
+
+
+def _evaluation_faults(project: Project) -> list[Fault]:
+    faults: list[Fault] = []
+    for part in ("slices", "fairness"):
+        for place, name in enumerate(getattr(project.evaluation, part)):
+            column = project.columns.get(name)
+            if column is None:
+                faults.append((("evaluation", part, place), name, "there is no such column"))
+            elif column.type == "text" or column.role in ("target", "id"):
+                found = column.role if column.role in ("target", "id") else column.type
+                wrong = "neither a text nor the target or id makes groups of rows"
+                faults.append((("evaluation", part, place), f"{name} ({found})", wrong))
+    if project.gates.surely_not_worse and project.gates.not_worse_by is None:
+        faults.append(
+            (("gates", "surely_not_worse"), "true", "it needs not_worse_by: how much may be lost at most")
+        )
     return faults
 
 

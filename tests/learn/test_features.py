@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tidemill.errors import InvalidInput
 from tidemill.learn.features import build_features, share_of
 from tidemill.project import Column, Project
+from tidemill.project_evaluation import EvaluationSettings
 
 
 def project(kind: str = "random", **extra: Column) -> Project:
@@ -38,6 +39,12 @@ def test_only_labelled_rows_and_feature_columns():
     built = build_features(raw(10), labels(6), project())
     assert list(built.columns) == ["_row", "_split", "_label", "age", "smoker"]
     assert len(built) == 6
+
+
+def test_what_only_the_evaluation_asks_about_is_kept_apart():
+    asked = project().model_copy(update={"evaluation": EvaluationSettings(fairness=["note", "age"])})
+    built = build_features(raw(10, note="x"), labels(10), asked)
+    assert list(built.columns) == ["_row", "_split", "_label", "_asked_note", "age", "smoker"]
 
 
 def test_types_survive_empty_cells_and_parquet():

@@ -3,6 +3,7 @@
 import pytest
 
 from tidemill.errors import InvalidInput
+from tidemill.learn.comparison import Comparison
 from tidemill.learn.evaluation import Evaluation
 from tidemill.learn.gate import decide
 from tidemill.learn.metrics import Interval
@@ -60,20 +61,55 @@ def test_minimums_are_largest_values_for_errors(task, metric, needed, passed):
     ]
 
 
+def comparison(metric: str, value: float, low: float, high: float, rows: int = 90) -> Comparison:
+    return Comparison(3, rows, {metric: 0.9}, {metric: Interval(value, low, high)})
+
+
 @pytest.mark.parametrize(("allowed", "passed"), [(0.0, False), (0.05, False), (0.2, True)])
-@pytest.mark.parametrize(
-    ("task", "metric", "live"), [("binary", "roc_auc", 0.9), ("regression", "rmse", 0.7)]
-)
-def test_the_live_model_may_be_missed_by_so_much(allowed, passed, task, metric, live):
+@pytest.mark.parametrize(("task", "metric", "sign"), [("binary", "roc_auc", -1), ("regression", "rmse", 1)])
+def test_the_live_model_may_be_missed_by_so_much(allowed, passed, task, metric, sign):
     described = project(task, beat_baseline=False, not_worse_by=allowed)
-    champion = evaluation(metric, live, 0.6, 0.95, 0.5)
-    assert decide(evaluation(metric, 0.8, 0.7, 0.9, 0.5), described, champion).passed is passed
+    beside = comparison(metric, sign * 0.1, *sorted((sign * 0.02, sign * 0.18)))
+    decision = decide(evaluation(metric, 0.8, 0.7, 0.9, 0.5), described, beside)
+    assert decision.passed is passed
+    assert decision.checks[0].found == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("allowed", "passed"), [(0.17, False), (0.19, True)])
+@pytest.mark.parametrize(("task", "metric", "sign"), [("binary", "roc_auc", -1), ("regression", "rmse", 1)])
+def test_a_careful_gate_takes_the_worse_end_of_the_loss(allowed, passed, task, metric, sign):
+    described = project(task, beat_baseline=False, not_worse_by=allowed, surely_not_worse=True)
+    beside = comparison(metric, sign * 0.1, *sorted((sign * 0.02, sign * 0.18)))
+    decision = decide(evaluation(metric, 0.8, 0.7, 0.9, 0.5), described, beside)
+    assert decision.passed is passed
+    assert "by 0.0100" in decision.checks[0].message
+    assert "0.0200 to 0.1800" in decision.checks[0].message
+
+
+def test_a_better_model_is_never_worse():
+    described = project(beat_baseline=False, not_worse_by=0.0, surely_not_worse=True)
+    decision = decide(
+        evaluation("roc_auc", 0.8, 0.7, 0.9, 0.5), described, comparison("roc_auc", 0.1, 0.01, 0.2)
+    )
+    assert decision.passed
+
+
+def test_a_live_model_that_cannot_be_compared_refuses_where_the_gate_asks():
+    lost = Comparison(3, reason="it needs 'age', which the features no longer have")
+    found = evaluation("roc_auc", 0.8, 0.7, 0.9, 0.5)
+    [reason] = decide(found, project(not_worse_by=0.1), lost).reasons
+    assert "live model 3" in reason
+    assert "'age'" in reason
+    assert decide(found, project(), lost).passed
 
 
 def test_a_live_model_of_other_rows_is_not_compared():
-    champion = evaluation("roc_auc", 0.9, 0.8, 0.95, 0.5, rows=10)
     with pytest.raises(InvalidInput):
-        decide(evaluation("roc_auc", 0.8, 0.7, 0.9, 0.5), project(not_worse_by=0.1), champion)
+        decide(
+            evaluation("roc_auc", 0.8, 0.7, 0.9, 0.5),
+            project(not_worse_by=0.1),
+            comparison("roc_auc", -0.1, -0.2, 0.0, rows=10),
+        )
 
 
 def test_no_gates_let_everything_pass():

@@ -6,13 +6,16 @@ module; deploying is `serve/deployment.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
+from tidemill.errors import Corrupt, NotFound
 from tidemill.home import Home
 from tidemill.learn.bundle import add_evaluation, load_model
 from tidemill.learn.bundle_info import BundleInfo
+from tidemill.learn.comparison import Comparison, compare
 from tidemill.learn.evaluation import Evaluation, evaluate
 from tidemill.learn.gate import GateDecision, decide
 from tidemill.learn.plots import plot_evaluation
@@ -34,19 +37,29 @@ class Assessment:
 def assess(home: Home, state: State, project: Project, version: int, features: pd.DataFrame) -> Assessment:
     """Evaluate model `version` on the test rows of `features`, judge it and write both beside its bundle.
 
-    The live model is evaluated on the same rows only when a gate compares with it.
+    The live model is measured on the same rows, so that the difference has an interval of its own.
     """
     models = home.models(project.name)
-    evaluation = evaluate(load_model(models, version), features, project)
-    decision = decide(evaluation, project, _champion(home, state, project, version, features))
+    pipeline = load_model(models, version)
+    evaluation = evaluate(pipeline, features, project)
+    comparison = _against_live(home, state, project, version, pipeline, features)
+    decision = decide(evaluation, project, comparison)
+    evaluation = replace(evaluation, comparison=comparison)
     info = add_evaluation(models, version, evaluation, decision)
     return Assessment(info, evaluation, decision, plot_evaluation(evaluation))
 
 
-def _champion(
-    home: Home, state: State, project: Project, version: int, features: pd.DataFrame
-) -> Evaluation | None:
+def _against_live(
+    home: Home, state: State, project: Project, version: int, pipeline: Any, features: pd.DataFrame
+) -> Comparison | None:
     live = current(state, project.name)
-    if project.gates.not_worse_by is None or live is None or live.champion == version:
+    if live is None or live.champion == version:
         return None
-    return evaluate(load_model(home.models(project.name), live.champion), features, project)
+    models = home.models(project.name)
+    try:
+        champion = load_model(models, live.champion)
+    except (NotFound, Corrupt) as error:
+        # The new model may be the way out, so it is measured all the same; a gate that compares will refuse it.
+        return Comparison(live.champion, reason=f"it cannot be loaded: {error.detail}")
+    contract = models / str(live.champion) / "contract.yaml"
+    return compare(pipeline, champion, features, project, Project.load(contract), version=live.champion)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from tidemill.learn import metrics
+from tidemill.learn.comparison import Comparison
 from tidemill.learn.features import TEST, TRAIN
 from tidemill.learn.metrics import Interval
 from tidemill.learn.scoring import Outputs, outputs
@@ -36,6 +37,7 @@ class Evaluation:
     `confusion` is {"classes": [...], "counts": [[...]]} with a line per true class. `roc` and `pr` map a class to
     [false positive rate, true positive rate] and [recall, precision]. `calibration` lists, for ten equal bins of
     the positive class's probability, {"predicted", "observed", "rows"}. `residuals` lists [predicted, actual].
+    `comparison` is with the model that was live.
     """
 
     metric: str
@@ -50,6 +52,7 @@ class Evaluation:
     pr: dict[str, Points] = field(default_factory=dict)
     calibration: list[dict[str, float]] = field(default_factory=list)
     residuals: Points = field(default_factory=list)
+    comparison: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -59,7 +62,9 @@ class Evaluation:
     def from_json(cls, document: dict[str, Any]) -> Self:
         """The evaluation that `to_json` gave."""
         intervals = {name: Interval(**value) for name, value in document["metrics"].items()}
-        return cls(**{**document, "metrics": intervals})
+        beside = document.get("comparison")
+        comparison = Comparison.from_json(beside) if beside is not None else None
+        return cls(**{**document, "metrics": intervals, "comparison": comparison})
 
 
 def evaluate(

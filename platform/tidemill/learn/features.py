@@ -18,6 +18,8 @@ from tidemill.project import Project
 
 TRAIN = "train"
 TEST = "test"
+# Before the name of a column that only the evaluation looks at.
+ASKED = "_asked_"
 
 # pandas types that hold empty cells without changing the column's own type.
 _DTYPES: dict[str, Any] = {
@@ -34,7 +36,8 @@ def build_features(raw: pd.DataFrame, labels: pd.DataFrame, project: Project) ->
     """The labelled rows of `raw` as `_row`, `_split`, `_label` and the feature columns, typed by the contract.
 
     A row or label that is there twice counts as its newest (last) state. With a split by group there is `_group`
-    as well; with a split by time there is `_time`, and the rows are in its order. Raises InvalidInput when a
+    as well; with a split by time there is `_time`, and the rows are in its order. Columns that `evaluation` names
+    without being features follow as `_asked_NAME`. Raises InvalidInput when a
     column is absent or no labelled row is left.
     """
     missing = [name for name in project.feature_columns if name not in raw.columns]
@@ -61,6 +64,10 @@ def build_features(raw: pd.DataFrame, labels: pd.DataFrame, project: Project) ->
     features["_label"] = joined["_label"].astype(_DTYPES["string" if project.is_classification else "float"])
     if kind != "random":
         features[f"_{kind}"] = joined[project.by_role(kind)[0]]
+    # What the evaluation asks about and the model must not see.
+    for name in project.evaluation.columns:
+        if name not in project.feature_columns:
+            features[ASKED + name] = _typed(joined[name], project.columns[name].type)
     typed = {name: _typed(joined[name], column.type) for name, column in project.feature_columns.items()}
     return pd.concat([features, pd.DataFrame(typed)], axis=1).reset_index(drop=True)
 

@@ -12,16 +12,17 @@ from tidemill.errors import InvalidInput
 from tidemill.project import SMALLER_IS_BETTER, Project
 
 if TYPE_CHECKING:
+    from tidemill.learn.comparison import Comparison
     from tidemill.learn.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
 class GateCheck:
-    """One rule: what was `found`, what is `needed`, and a sentence with both."""
+    """One rule: what was `found` (None: it could not be), what is `needed`, and a sentence with both."""
 
     name: str
     passed: bool
-    found: float
+    found: float | None
     needed: float
     message: str
 
@@ -39,15 +40,17 @@ class GateDecision:
         return asdict(self)
 
 
-def decide(evaluation: Evaluation, project: Project, champion: Evaluation | None = None) -> GateDecision:
+def decide(evaluation: Evaluation, project: Project, comparison: Comparison | None = None) -> GateDecision:
     """Judge `evaluation` by the project's gates.
 
-    `champion` is the live model's evaluation on the same held-out rows; without one nothing is compared with it.
-    Raises InvalidInput when the two are not of the same rows.
+    `comparison` is with the live model on the same held-out rows; without one nothing is compared. A live model
+    that cannot be compared refuses the new one where `not_worse_by` asks for it. Raises InvalidInput when the two
+    are not of the same rows.
     """
     checks = [*_beats_baseline(evaluation, project), *_minimums(evaluation, project)]
-    if champion is not None:
-        checks += _not_worse(evaluation, project, champion)
+    if comparison is not None and project.gates.not_worse_by is not None:
+        _require_same_rows(evaluation, comparison)
+        checks.append(_not_worse(project, comparison))
     failed = [check.message for check in checks if not check.passed]
     return GateDecision(not failed, failed, checks)
 
@@ -81,27 +84,36 @@ def _minimums(evaluation: Evaluation, project: Project) -> list[GateCheck]:
     return checks
 
 
-def _not_worse(evaluation: Evaluation, project: Project, champion: Evaluation) -> list[GateCheck]:
-    allowed = project.gates.not_worse_by
-    if allowed is None:
-        return []
-    if champion.rows != evaluation.rows:
+def _require_same_rows(evaluation: Evaluation, comparison: Comparison) -> None:
+    if not comparison.reason and comparison.rows != evaluation.rows:
         raise InvalidInput(
             "The live model was evaluated on other rows",
-            detail=f"{champion.rows} rows against {evaluation.rows}: the two metrics cannot be compared",
+            detail=f"{comparison.rows} rows against {evaluation.rows}: the two metrics cannot be compared",
             remedy="Evaluate the live model on the current test rows first.",
         )
-    metric = project.metric
-    found, live = evaluation.metrics[metric].value, champion.metrics[metric].value
-    smaller = metric in SMALLER_IS_BETTER
-    needed = live + allowed if smaller else live - allowed
-    passed = found <= needed if smaller else found >= needed
-    bound = "at most" if smaller else "at least"
+
+
+def _not_worse(project: Project, comparison: Comparison) -> GateCheck:
+    """The loss against the live model; its middle, or the end of its interval that speaks against the model."""
+    allowed, metric = project.gates.not_worse_by or 0.0, project.metric
+    live = f"the live model {comparison.version}"
+    if comparison.reason:
+        message = f"not_worse_by: {live} cannot be compared: {comparison.reason}"
+        return GateCheck("not_worse_by", False, None, allowed, message)
+    difference = comparison.differences[metric]
+    loses = 1.0 if metric in SMALLER_IS_BETTER else -1.0
+    judged = difference.worse_end(metric) if project.gates.surely_not_worse else difference.value
+    loss = loses * judged
+    # Adding zero turns minus zero, which would be shown with its sign, into zero.
+    passed, found = loss <= allowed, loss + 0.0
+    which = "the worse end of the 95 % interval of the loss" if project.gates.surely_not_worse else "the loss"
+    low, high = sorted((loses * difference.low, loses * difference.high))
     message = (
-        f"not_worse_by: {metric} {found:.4f} found, {bound} {needed:.4f} needed: the live model has {live:.4f} "
-        f"and {allowed:g} may be lost ({_gap(found, needed)})"
+        f"not_worse_by: against {live} on the same {comparison.rows} rows {which} of {metric} is {found:.4f}, at "
+        f"most {allowed:.4f} is allowed ({_gap(loss, allowed)}); the loss is {loses * difference.value + 0.0:.4f} "
+        f"({low + 0.0:.4f} to {high + 0.0:.4f}), a loss below zero is a gain"
     )
-    return [GateCheck("not_worse_by", passed, found, needed, message)]
+    return GateCheck("not_worse_by", passed, found, allowed, message)
 
 
 def _gap(found: float, needed: float) -> str:
