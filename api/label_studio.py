@@ -17,6 +17,7 @@ from api.context import Ctx, KnownProject
 from api.schema_out import LABEL_STUDIO_LINK, LAUNCHED, ok, problems
 from api.training import launched
 from tidemill.errors import Conflict, Unauthorized
+from tidemill.ops.runs import TAG_REASON
 from tidemill.project import Project
 
 router = APIRouter(prefix="/v1", tags=["labels"])
@@ -103,7 +104,7 @@ def open_label_studio(
 def take_webhook(project: KnownProject, context: Ctx) -> Response:
     """Take the answers over now. What is sent is not read: the answers are asked from Label Studio itself."""
     _require_label_studio(project)
-    return launched(context, project.name, "labels", "label-studio", "a webhook")
+    return launched(context, project.name, "labels", "label-studio", {TAG_REASON: "a webhook"})
 
 
 def _require_label_studio(project: Project) -> None:

@@ -140,6 +140,14 @@ RUN_EXAMPLE: dict[str, Any] = {
     "started_at": AT,
     "ended_at": None,
     "steps": [{"name": "breast_cancer__labels", "status": "succeeded", "started_at": AT, "ended_at": AT}],
+    "steps_total": 9,
+    "percent": 23,
+    "trigger": "dashboard",
+    "actor": "owner",
+    "reason": "new data of April",
+    "retry_of": None,
+    "waiting_for": None,
+    "is_ending": False,
     "error": None,
     "url": f"{PATH}/trainings/{RUN}",
     "dagster_url": f"http://127.0.0.1:8702/runs/{RUN}",
@@ -313,6 +321,13 @@ LAUNCHED: Out = (
 )
 SEARCH = {"done": 18, "total": 54, "best_score": 0.994, "name": "random_forest"}
 TRAINING_EXAMPLE = {**RUN_EXAMPLE, "model_version": None, "progress": SEARCH}
+TRAINING_EVENTS = (
+    "retry: 2000\n\n"
+    f'id: 5f3a9c1e\nevent: running\ndata: {{"id":"{RUN}","status":"running","percent":23,"progress":'
+    '{"done":18,"total":54,"best_score":0.994,"name":"random_forest"}}\n\n'
+    ": still here\n\n"
+    f'id: b01d77a3\nevent: succeeded\ndata: {{"id":"{RUN}","status":"succeeded","percent":100}}\n\n'
+)
 TRAININGS: Out = (TrainingList, {"trainings": [TRAINING_EXAMPLE]})
 TRAINING: Out = (client_types.TrainingInfo, TRAINING_EXAMPLE)
 RUNS: Out = (RunList, {"runs": [RUN_EXAMPLE]})

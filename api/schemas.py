@@ -15,6 +15,13 @@ class Body(BaseModel):
 
 class TrainingCreate(Body):
     reason: str = Field("", max_length=500, description="Why; shown beside the run.")
+    trigger: Literal["api", "command-line", "dashboard", "git-push"] = Field(
+        "api", description="What asks for it; shown beside the run."
+    )
+
+
+class TrainingEnd(Body):
+    reason: str = Field("", max_length=500, description="Why; shown beside the run.")
 
 
 class DeploymentCreate(Body):

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response
 
 from api.answers import answer
 from api.auth import Actor, require_key
 from api.body import body_of
 from api.context import Context, Ctx, KnownName, KnownProject
-from api.schema_out import LAUNCHED, ONE_RUN, RUNS, TRAINING, TRAININGS, ok
-from api.schemas import TrainingCreate, body_schema
-from tidemill.errors import NotFound
-from tidemill.learn.bundle_info import BundleInfo, list_bundles
-from tidemill.learn.progress import read_progress
-from tidemill.ops.runs import TAG_ACTOR, TAG_REASON, Run
+from api.event_stream import Event, follow
+from api.idempotency import OnceOnly
+from api.run_documents import require_run, show_runs, show_trainings
+from api.schema_out import LAUNCHED, ONE_RUN, RUNS, TRAINING, TRAINING_EVENTS, TRAININGS, ok, stream
+from api.schemas import TrainingCreate, TrainingEnd, body_schema
+from tidemill.errors import Conflict
+from tidemill.ops.cancellations import note_cancellation
+from tidemill.ops.runs import (
+    FINISHED,
+    TAG_ACTOR,
+    TAG_REASON,
+    TAG_REQUEST,
+    TAG_RETRY_OF,
+    TAG_TRIGGER,
+    Run,
+)
+from tidemill.store.idempotency import Claim
 
 router = APIRouter(
     prefix="/v1/projects/{project}", tags=["training and runs"], dependencies=[Depends(require_key)]
@@ -31,50 +43,135 @@ JobName = Literal["ingest", "labels", "training", "monitoring", "loop"]
     status_code=202,
     summary="Train",
     openapi_extra=body_schema(TrainingCreate, ("With a reason", {"reason": "new data of April"})),
-    responses=ok(LAUNCHED, status=202),
+    responses=ok(LAUNCHED, 409, status=202),
 )
 def start_training(
     project: KnownProject,
     context: Ctx,
     actor: Actor,
+    once: OnceOnly,
     body: Annotated[TrainingCreate, Depends(body_of(TrainingCreate))],
 ) -> Response:
-    """Start a training: labels, features, search, evaluation, gate, and deployment when the gate is passed."""
-    return launched(context, project.name, "training", actor, body.reason)
+    """Start a training: labels, features, search, evaluation, gate, and deployment when the gate is passed.
+
+    It waits its turn while another training of the project goes on. With the header `Idempotency-Key` the same
+    request may be sent again, such as after a lost answer: it names the run that was started first.
+    """
+    tags = {TAG_TRIGGER: body.trigger, TAG_REASON: body.reason}
+    return once(
+        body.model_dump(), lambda claim: launched(context, project.name, "training", actor, tags, claim)
+    )
 
 
 @router.get("/trainings", summary="Trainings", responses=ok(TRAININGS))
 def list_trainings(project: KnownName, context: Ctx, limit: Limit = 20) -> Response:
     """The newest trainings, newest first."""
-    models = _models_by_run(context, project)
     runs = context.runs.list(project, "training", limit)
-    return answer({"trainings": [_training(context, run, models.get(run.id)) for run in runs]})
+    return answer({"trainings": show_trainings(context, project, runs)})
 
 
 @router.get("/trainings/{run}", summary="One training", responses=ok(TRAINING))
 def get_training(project: KnownName, run: str, context: Ctx) -> Response:
-    """One training with its steps, and the model it made once there is one."""
-    found = require_run(context, project, run)
-    return answer(_training(context, found, _models_by_run(context, project).get(run)))
+    """One training with its steps, how far it is in percent, the best score so far, and the model it made."""
+    return answer(show_trainings(context, project, [require_run(context, project, run)])[0])
+
+
+@router.get(
+    "/trainings/{run}/events",
+    summary="Follow one training",
+    response_class=Response,
+    responses={**stream(TRAINING_EVENTS), 204: {"description": "The last event was received already"}},
+)
+async def follow_training(
+    project: KnownName,
+    run: str,
+    context: Ctx,
+    last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
+) -> Response:
+    """The same as server-sent events, one for each change: `queued`, `running`, and at last `succeeded`, `failed`
+    or `canceled`, after which the stream ends. `data` is the training as JSON."""
+
+    def look() -> Event:
+        document = show_trainings(context, project, [require_run(context, project, run)])[0]
+        return Event(document["status"], document, is_last=document["status"] in FINISHED)
+
+    return await follow(look, context, last_event_id)
+
+
+@router.post(
+    "/trainings/{run}/cancel",
+    status_code=202,
+    summary="Cancel a training",
+    openapi_extra=body_schema(TrainingEnd, ("With a reason", {"reason": "the wrong file"})),
+    responses=ok(TRAINING, 409, status=202),
+)
+def cancel_training(
+    project: KnownName,
+    run: str,
+    context: Ctx,
+    actor: Actor,
+    body: Annotated[TrainingEnd, Depends(body_of(TrainingEnd))],
+) -> Response:
+    """End a training that waits or goes on; it has ended within about 15 seconds, and makes no model.
+
+    409 when it has ended already.
+    """
+    _cancel(context, require_run(context, project, run), actor, body.reason)
+    return answer(show_trainings(context, project, [require_run(context, project, run)])[0], 202)
+
+
+@router.post(
+    "/trainings/{run}/retry",
+    status_code=202,
+    summary="Try a training again",
+    openapi_extra=body_schema(TrainingEnd, ("With a reason", {"reason": "the disk has room again"})),
+    responses=ok(LAUNCHED, 409, status=202),
+)
+def retry_training(
+    project: KnownProject,
+    run: str,
+    context: Ctx,
+    actor: Actor,
+    once: OnceOnly,
+    body: Annotated[TrainingEnd, Depends(body_of(TrainingEnd))],
+) -> Response:
+    """Start a new training in place of one that failed or was cancelled; `retry_of` names that one.
+
+    It uses the newest data and the project file of now. 409 when the other has not ended, or has succeeded.
+    """
+    before = _worth_a_retry(require_run(context, project.name, run))
+    reason = body.reason or before.tags.get(TAG_REASON, "")
+    tags = {TAG_TRIGGER: "retry", TAG_RETRY_OF: before.id, TAG_REASON: reason}
+    return once(
+        body.model_dump(), lambda claim: launched(context, project.name, "training", actor, tags, claim)
+    )
 
 
 @router.get("/runs", summary="Runs of every job", responses=ok(RUNS))
 def list_runs(project: KnownName, context: Ctx, job: JobName | None = None, limit: Limit = 20) -> Response:
     """The newest runs, newest first."""
-    runs = context.runs.list(project, job, limit)
-    return answer({"runs": [_shown(context, run, "runs") for run in runs]})
+    return answer({"runs": show_runs(context, project, context.runs.list(project, job, limit))})
 
 
 @router.get("/runs/{run}", summary="One run", responses=ok(ONE_RUN))
 def get_run(project: KnownName, run: str, context: Ctx) -> Response:
     """One run of any job with its steps."""
-    return answer(_shown(context, require_run(context, project, run), "runs"))
+    return answer(show_runs(context, project, [require_run(context, project, run)])[0])
 
 
-def launched(context: Context, project: str, job: str, actor: str, reason: str = "") -> Response:
-    """Start a job: the answer that names its run."""
-    tags = {TAG_ACTOR: actor} | ({TAG_REASON: reason} if reason else {})
-    run_id = context.runs.launch(project, job, tags)
+def launched(
+    context: Context,
+    project: str,
+    job: str,
+    actor: str,
+    tags: Mapping[str, str] | None = None,
+    claim: Claim | None = None,
+) -> Response:
+    """Start a job: the answer that names its run. Under a `claim` that was cut off, the run it had started."""
+    mark = {TAG_REQUEST: claim.mark} if claim else {}
+    known = _marked(context, project, job, claim.mark) if claim and claim.is_again else None
+    given = {TAG_TRIGGER: "api", **(tags or {}), TAG_ACTOR: actor, **mark}
+    run_id = known or context.runs.launch(project, job, {key: value for key, value in given.items() if value})
     kind = "trainings" if job == "training" else "runs"
     document = {
         "id": run_id,
@@ -85,44 +182,29 @@ def launched(context: Context, project: str, job: str, actor: str, reason: str =
     return answer(document, 202, {"Location": document["url"] or ""})
 
 
-def require_run(context: Context, project: str, run_id: str) -> Run:
-    """A run of this project. Raises NotFound."""
-    run = context.runs.get(run_id)
-    if run is None or run.project != project:
-        raise NotFound(
-            "There is no such run",
-            detail=f"project {project} has no run {run_id[:60]!r}",
-            remedy=f"GET /v1/projects/{project}/runs lists the runs there are.",
+def _marked(context: Context, project: str, job: str, mark: str) -> str | None:
+    """The run that a request had started whose answer was never kept."""
+    runs = context.runs.list(project, job, 100)
+    return next((run.id for run in runs if run.tags.get(TAG_REQUEST) == mark), None)
+
+
+def _cancel(context: Context, run: Run, actor: str, reason: str) -> None:
+    # The note comes first: a run that has ended must say why at once. It is shown of cancelled runs only.
+    if not run.is_finished:
+        note_cancellation(context.state, run.project, run.id, actor, reason)
+    if run.is_finished or not context.runs.cancel(run.id):
+        raise Conflict(
+            "That training has ended already",
+            detail=f"run {run.id} is {run.status}",
+            remedy="There is nothing to cancel; GET the training to see how it ended.",
         )
-    return run
 
 
-def _training(context: Context, run: Run, model: BundleInfo | None) -> dict[str, Any]:
-    shown = _shown(context, run, "trainings")
-    if run.status == "failed" and model and model.gate and not model.gate["passed"]:
-        reasons = "; ".join(model.gate["reasons"])
-        shown["error"] = f"Model {model.version} was made and not deployed. {reasons}"
-    return shown | {
-        "model_version": model.version if model else None,
-        "progress": read_progress(context.home, run.id),
-    }
-
-
-def _models_by_run(context: Context, project: str) -> dict[str, BundleInfo]:
-    bundles = list_bundles(context.home.models(project))
-    return {str(bundle.provenance.get("run_id")): bundle for bundle in bundles}
-
-
-def _shown(context: Context, run: Run, kind: str) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "job": run.job,
-        "status": run.status,
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-        "steps": [step.__dict__ for step in run.steps],
-        "error": run.error,
-        "url": f"/v1/projects/{run.project}/{kind}/{run.id}",
-        "dagster_url": context.runs.url(run.id),
-    }
+def _worth_a_retry(run: Run) -> Run:
+    if run.status in ("failed", "canceled"):
+        return run
+    raise Conflict(
+        "That training is not one to try again",
+        detail=f"run {run.id} is {run.status}; failed and cancelled ones can be tried again",
+        remedy="Cancel it first, or start a new training.",
+    )

@@ -24,7 +24,7 @@ from dagster import (
 )
 
 from resources.home import HomeResource
-from tidemill.ops.runs import TAG_JOB, TAG_PROJECT, job_name
+from tidemill.ops.runs import TAG_JOB, TAG_PROJECT, TAG_TRAINS, TRAINS, job_name
 from tidemill.project import Project
 
 UNDER_WAY = [
@@ -74,7 +74,12 @@ def build_jobs(project: Project) -> dict[str, Any]:
         name: define_asset_job(
             job_name(project.name, name),
             selection=AssetSelection.assets(*([project.name, step] for step in steps)),
-            tags={TAG_PROJECT: project.name, TAG_JOB: name},
+            tags={
+                TAG_PROJECT: project.name,
+                TAG_JOB: name,
+                # Of these Dagster's queue lets only some begin at once (`ops/prepare.py`).
+                **({TAG_TRAINS: project.name} if name in TRAINS else {}),
+            },
             # One process: importing what a step needs costs more than most steps of a small project do.
             executor_def=in_process_executor,
             description=f"{project.display_name}: {' -> '.join(steps)}",

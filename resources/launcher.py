@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from dagster._core.launcher.base import (
 )
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from resources.run_worker import PID_TAG, STARTED_TAG, is_alive
+from resources.run_worker import LAUNCH_SECONDS, PID_TAG, STARTED_TAG, is_alive
 
 
 class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
@@ -49,7 +50,7 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
     def launch_run(self, context: LaunchRunContext) -> None:
         run = context.dagster_run
         try:
-            answer = self._order("launch", run.run_id)
+            answer = self._launch_order(run.run_id)
         except OSError as error:
             raise DagsterLaunchFailedError(  # type: ignore[no-untyped-call]
                 f"The run worker does not answer on {self.socket_path} ({error}). "
@@ -65,6 +66,17 @@ class WarmRunLauncher(RunLauncher[Any], ConfigurableClass):
                 run,
                 cls=self.__class__,
             )
+
+    def _launch_order(self, run_id: str) -> dict[str, Any]:
+        """Hand the run over; a worker that is just starting again is waited for."""
+        deadline = time.monotonic() + LAUNCH_SECONDS
+        while True:
+            try:
+                return self._order("launch", run_id)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def terminate(self, run_id: str) -> bool:
         run = self._instance.get_run_by_id(run_id)

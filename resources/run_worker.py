@@ -40,6 +40,9 @@ from tidemill.settings import load_settings
 
 PID_TAG = "tidemill/worker_pid"
 STARTED_TAG = "tidemill/worker_started"
+# How long the launcher tries to hand a run over, and how long a canceled run may take to end by itself.
+LAUNCH_SECONDS = 15.0
+GRACE_SECONDS = 10.0
 
 # Imported before the first fork, so that every run has them.
 NEEDED_BY_ALL = (
@@ -104,6 +107,7 @@ class RunWorker:
         execute: Callable[[str], None],
         report_lost: Callable[[str, str], None],
         when_idle: Iterable[object] = (),
+        grace: float = GRACE_SECONDS,
     ) -> None:
         self.path = path
         self.limit = limit
@@ -112,6 +116,8 @@ class RunWorker:
         self.when_idle = iter(when_idle)
         self.is_idle_done = False
         self.running: dict[int, str] = {}  # pid -> run id
+        self.grace = grace
+        self.ending: dict[int, float] = {}  # pid -> when it is killed, if it has not ended by then
         self.reporters: set[int] = set()
         self.waiting: deque[str] = deque()
         self.stopping = False
@@ -136,6 +142,7 @@ class RunWorker:
             if not asked and not self.is_idle_done:
                 self.is_idle_done = next(self.when_idle, DONE) is DONE
             self._reap()
+            self._kill_stubborn()
             self._start_waiting()
         self._end_children()
         self.path.unlink(missing_ok=True)
@@ -191,6 +198,7 @@ class RunWorker:
         for pid, running in self.running.items():
             if running == run_id:
                 os.kill(pid, signal.SIGTERM)
+                self.ending.setdefault(pid, time.monotonic() + self.grace)
                 return {"ok": True, "was": "running"}
         return {"ok": True, "was": "unknown"}
 
@@ -238,6 +246,7 @@ class RunWorker:
             if pid == 0:
                 return
             self.reporters.discard(pid)
+            self.ending.pop(pid, None)
             run_id = self.running.pop(pid, None)
             if run_id is not None and status != 0:
                 code = os.waitstatus_to_exitcode(status)
@@ -245,6 +254,14 @@ class RunWorker:
                 self.reporters.add(
                     self._fork(self.report_lost, run_id, f"its process {pid} ended with {how}")
                 )
+
+    def _kill_stubborn(self) -> None:
+        """End the canceled runs that did not end when told to, such as in a long fit of a compiled library."""
+        now = time.monotonic()
+        for pid in [pid for pid, deadline in self.ending.items() if now > deadline]:
+            del self.ending[pid]
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
     def _end_children(self) -> None:
         for pid in self.running:
@@ -272,6 +289,9 @@ def execute_run(run_id: str) -> None:
     setup_interrupt_handlers()
     started = psutil.Process().create_time()
     with DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return  # it was canceled or given up on its way here
         instance.add_run_tags(run_id, {PID_TAG: str(os.getpid()), STARTED_TAG: f"{started:.3f}"})
         _execute_run_command_body(
             run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=False
@@ -295,14 +315,19 @@ def report_lost(run_id: str, reason: str) -> None:
 def reap_lost_runs() -> list[str]:
     """Fail every run that Dagster believes under way and whose process is gone. Returns their ids.
 
-    Called when a run worker starts: nothing waits in its queue yet, so a run that is only "starting" is lost too.
+    Called when a run worker starts: nothing waits in its queue yet, so a run that is only "starting" is lost too,
+    unless the launcher may be waiting with it for this worker. What comes of those, run monitoring sees to.
     """
     from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
     under_way = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
     lost = []
     with DagsterInstance.get() as instance:
-        for run in instance.get_runs(RunsFilter(statuses=under_way)):
+        for record in instance.get_run_records(RunsFilter(statuses=under_way)):
+            run = record.dagster_run
+            age = time.time() - record.update_timestamp.timestamp()
+            if run.status == DagsterRunStatus.STARTING and age < LAUNCH_SECONDS + 5.0:
+                continue
             pid, started = run.tags.get(PID_TAG), run.tags.get(STARTED_TAG)
             if pid and started and is_alive(int(pid), float(started)):
                 continue

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tidemill import __version__, commands, contract_commands, data_commands
+from tidemill import __version__, commands, contract_commands, data_commands, train_commands
 from tidemill.errors import NotFound, TidemillError
 from tidemill.home import CHECKOUT, Home
 
@@ -142,6 +142,8 @@ def _add_projects(add: Add) -> None:
         "contract", _unreachable, "what a file would change in a project's contract; suggest a new one"
     )
     contract_commands.add_options(contract)
+    train = add("train", _unreachable, "start a training, follow it, cancel it, try it again, list them")
+    train_commands.add_options(train)
     key = add("key", commands.key, "make, list and revoke API keys")
     key.add_argument("action", choices=["create", "list", "revoke"])
     key.add_argument("name", nargs="?", metavar="NAME", help="the key's name (for create and revoke)")

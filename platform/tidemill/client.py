@@ -259,22 +259,9 @@ class Client:
         Goes on where it was when the connection breaks. Raises StillWorking after `timeout` seconds, Unreachable
         when the API has not answered for a minute.
         """
-        deadline = time.monotonic() + timeout
-        heard = time.monotonic()
-        seen = ""
-        while time.monotonic() < deadline:
-            try:
-                for event, text in self._events(_at(project, "files", file_id, "events"), seen):
-                    seen, heard = event, time.monotonic()
-                    record = cast(FileRecord, json.loads(text))
-                    yield record
-                    if record["status"] in ("accepted", "refused"):
-                        return
-            except ApiError as error:
-                if not error.is_retryable or time.monotonic() - heard > SILENT_SECONDS:
-                    raise
-            time.sleep(RETRY_SECONDS)
-        raise StillWorking(f"The file {file_id}", timeout)
+        path = _at(project, "files", file_id, "events")
+        for document in self._followed(path, _is_taken, timeout, f"The file {file_id}"):
+            yield cast(FileRecord, document)
 
     def tables(self, project: str) -> list[TableInfo]:
         return cast("list[TableInfo]", self._get(_at(project, "tables"))["tables"])
@@ -299,8 +286,37 @@ class Client:
 
     # Training and other runs
 
-    def start_training(self, project: str, reason: str = "") -> Launched:
-        return cast(Launched, self._post(_at(project, "trainings"), {"reason": reason}))
+    def start_training(
+        self,
+        project: str,
+        reason: str = "",
+        *,
+        trigger: Literal["api", "command-line", "dashboard", "git-push"] = "api",
+        idempotency_key: str | None = None,
+    ) -> Launched:
+        """Start a training. With the same `idempotency_key` again, the run that was started first."""
+        body = {"reason": reason, "trigger": trigger}
+        return cast(Launched, self._post(_at(project, "trainings"), body, idempotency_key))
+
+    def cancel_training(self, project: str, run_id: str, reason: str = "") -> TrainingInfo:
+        """Have a training ended that waits or goes on. Raises ApiError (409) when it has ended already."""
+        return cast(TrainingInfo, self._post(_at(project, "trainings", run_id, "cancel"), {"reason": reason}))
+
+    def retry_training(
+        self, project: str, run_id: str, reason: str = "", *, idempotency_key: str | None = None
+    ) -> Launched:
+        """Start a new training in place of one that failed or was cancelled."""
+        path = _at(project, "trainings", run_id, "retry")
+        return cast(Launched, self._post(path, {"reason": reason}, idempotency_key))
+
+    def follow_training(self, project: str, run_id: str, timeout: float = 86_400.0) -> Iterator[TrainingInfo]:
+        """The training at each change, the last one ended; goes on when the connection breaks.
+
+        Raises StillWorking after `timeout` seconds, Unreachable when the API has not answered for a minute.
+        """
+        path, what = _at(project, "trainings", run_id, "events"), f"The training {run_id}"
+        for document in self._followed(path, _has_ended, timeout, what):
+            yield cast(TrainingInfo, document)
 
     def trainings(self, project: str, limit: int = 20) -> list[TrainingInfo]:
         """The newest trainings, newest first."""
@@ -547,8 +563,10 @@ class Client:
         given = {name: value for name, value in params.items() if value is not None}
         return self._json("GET", path, params=given)
 
-    def _post(self, path: str, body: Any) -> dict[str, Any]:
-        return self._json("POST", path, json=body) if body is not None else self._json("POST", path)
+    def _post(self, path: str, body: Any, idempotency_key: str | None = None) -> dict[str, Any]:
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        given = {"json": body} if body is not None else {}
+        return self._json("POST", path, headers=headers, **given)
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return _json_of(self._checked(method, path, **options))
@@ -558,6 +576,27 @@ class Client:
         if not response.is_success:
             raise _error_of(response)
         return response
+
+    def _followed(
+        self, path: str, is_last: Callable[[Any], bool], timeout: float, what: str
+    ) -> Iterator[dict[str, Any]]:
+        """The documents of an event stream until the last one, over as many connections as it takes."""
+        deadline = time.monotonic() + timeout
+        heard = time.monotonic()
+        seen = ""
+        while time.monotonic() < deadline:
+            try:
+                for event, text in self._events(path, seen):
+                    seen, heard = event, time.monotonic()
+                    document = json.loads(text)
+                    yield document
+                    if is_last(document):
+                        return
+            except ApiError as error:
+                if not error.is_retryable or time.monotonic() - heard > SILENT_SECONDS:
+                    raise
+            time.sleep(RETRY_SECONDS)
+        raise StillWorking(what, timeout)
 
     def _events(self, path: str, seen: str) -> Iterator[tuple[str, str]]:
         """(id, data) of the server-sent events after the event `seen`, to the end of the connection."""
@@ -661,6 +700,10 @@ def _error_of(response: httpx.Response) -> ApiError:
     problem = document if isinstance(document, dict) else {}
     problem.setdefault("request_id", response.headers.get("X-Request-Id"))
     return ApiError(response.status_code, problem)
+
+
+def _is_taken(record: FileRecord) -> bool:
+    return record["status"] in ("accepted", "refused")
 
 
 def _has_ended(run: RunInfo) -> bool:

@@ -224,6 +224,10 @@ class StepInfo(TypedDict):
 
 
 class RunInfo(TypedDict):
+    """`trigger` is what started it: api, command-line, dashboard, dagster, schedule, new-data, new-labels, drift,
+    retry (of the run `retry_of`) or git-push. `waiting_for` says why a queued run does not begin yet, `error` why a
+    run failed or was cancelled. `steps_total` and `percent` are null where they are not known."""
+
     id: str
     job: str
     status: RunStatus
@@ -231,6 +235,14 @@ class RunInfo(TypedDict):
     started_at: str | None
     ended_at: str | None
     steps: list[StepInfo]
+    steps_total: int | None
+    percent: int | None
+    trigger: str
+    actor: str | None
+    reason: str | None
+    retry_of: str | None
+    waiting_for: str | None
+    is_ending: bool
     error: str | None
     url: str
     dagster_url: str | None

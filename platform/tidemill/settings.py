@@ -61,6 +61,12 @@ class Settings(BaseModel):
         67_108_864, ge=4096, description="Size at which a log segment is closed, in bytes."
     )
     concurrent_runs: int = Field(2, ge=1, le=64, description="Dagster runs at once; more wait their turn.")
+    concurrent_trainings: int = Field(
+        1, ge=1, le=64, description="Trainings of one project at once; more wait their turn."
+    )
+    idempotency_hours: float = Field(
+        24.0, gt=0, le=8760, description="Hours for which the answer to an Idempotency-Key is kept."
+    )
     duckdb_memory: str = Field(
         "512MB", pattern=r"^\d+(MB|GB)$", description="Memory one DuckDB query may use."
     )

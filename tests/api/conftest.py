@@ -114,6 +114,15 @@ class FakeRuns(RunClient):
         ]
         return found[:limit]
 
+    def under_way(self) -> Sequence[Run]:
+        return [run for run in self.runs.values() if run.status == "running"]
+
+    def cancel(self, run_id: str) -> bool:
+        if self.runs[run_id].is_finished:
+            return False
+        self.move(run_id, status="canceled")
+        return True
+
     def url(self, run_id: str) -> str | None:
         return f"http://127.0.0.1:8702/runs/{run_id}"
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import time
 
 import psutil
 import pytest
@@ -111,17 +112,25 @@ def test_secrets_are_for_their_owner_only(box: Box) -> None:
 def test_after_a_crash_no_run_stays_running_and_the_demo_runs_again(box: Box, client: Client) -> None:
     started = client.start_training(PROJECT, "to be killed")
     until(lambda: client.training(PROJECT, started["id"])["status"] == "running", "the training to run")
+    queued = client.start_training(PROJECT, "waits through the crash")
+    assert "goes on" in (client.training(PROJECT, queued["id"])["waiting_for"] or "")
     doomed = [process for pid in box.pids() for process in _family(pid)]
     for process in doomed:
         _kill(process)
+    began = time.time()
     output = box.demo("--exit")
     assert "The loop is closed." in output
     from dagster import DagsterInstance
 
     with DagsterInstance.from_config(str(box.home.dagster)) as instance:
-        lost = instance.get_run_by_id(started["id"])
+        lost = instance.get_run_record_by_id(started["id"])
+        waited = instance.get_run_by_id(queued["id"])
         assert lost is not None
-        assert lost.status.value == "FAILURE"
+        assert waited is not None
+        assert lost.dagster_run.status.value == "FAILURE"
+        assert lost.end_time is not None
+        assert lost.end_time - began < 120
+        assert waited.status.value == "SUCCESS"
     assert not box.pids()
     assert not [process for process in psutil.process_iter(["environ"]) if _belongs(process, box)]
 

@@ -43,7 +43,7 @@ def test_the_queries_fit_dagsters_schema() -> None:
     from graphql import parse, validate
 
     schema = create_schema().graphql_schema
-    for query in (runs._LAUNCH, runs._GET, runs._LIST, runs._WHY):
+    for query in (runs._LAUNCH, runs._GET, runs._LIST, runs._WHY, runs._CANCEL):
         assert validate(schema, parse(query)) == []
 
 

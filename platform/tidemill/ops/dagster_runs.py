@@ -77,7 +77,7 @@ _GET = f"""
 query Get($id: ID!) {{
   runOrError(runId: $id) {{
     __typename
-    ... on Run {{ {_RUN_FIELDS} }}
+    ... on Run {{ {_RUN_FIELDS} executionPlan {{ steps {{ key }} }} }}
     ... on PythonError {{ message }}
   }}
 }}
@@ -91,6 +91,16 @@ query List($filter: RunsFilter!, $limit: Int!) {{
     ... on Error {{ message }}
   }}
 }}
+"""
+
+_CANCEL = """
+mutation Cancel($id: String!) {
+  terminateRun(runId: $id) {
+    __typename
+    ... on TerminateRunFailure { message }
+    ... on PythonError { message }
+  }
+}
 """
 
 _WHY = """
@@ -168,7 +178,26 @@ class DagsterRunClient(RunClient):
         wanted = [{"key": TAG_PROJECT, "value": project}]
         if job is not None:
             wanted.append({"key": TAG_JOB, "value": job})
-        answer = self._ask(_LIST, {"filter": {"tags": wanted}, "limit": limit})["runsOrError"]
+        return self._found({"tags": wanted}, limit)
+
+    def under_way(self) -> Sequence[Run]:
+        return self._found({"statuses": ["STARTING", "STARTED", "CANCELING"]}, 100)
+
+    def cancel(self, run_id: str) -> bool:
+        run = self.get(run_id)
+        if run is None or run.is_finished:
+            return False
+        answer = self._ask(_CANCEL, {"id": run_id})["terminateRun"]
+        if answer["__typename"] == "TerminateRunSuccess":
+            return True
+        # It may have ended, or begun to end, between the two questions.
+        after = self.get(run_id)
+        if after is not None and (after.is_finished or after.is_ending):
+            return after.status == "canceled" or after.is_ending
+        raise _trouble(str(answer.get("message") or ""))
+
+    def _found(self, wanted: dict[str, Any], limit: int) -> Sequence[Run]:
+        answer = self._ask(_LIST, {"filter": wanted, "limit": limit})["runsOrError"]
         if answer["__typename"] != "Runs":
             raise _trouble(answer.get("message", ""))
         return [self._run(document) for document in answer["results"]]
@@ -293,6 +322,8 @@ def _run_of(document: Mapping[str, Any], error: str | None) -> Run:
         steps=steps,
         error=error,
         tags={key: value for key, value in tags.items() if key.startswith("tidemill/")},
+        planned=len(plan["steps"]) if (plan := document.get("executionPlan")) else None,
+        is_ending=document["status"] == "CANCELING",
     )
 
 

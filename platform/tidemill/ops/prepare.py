@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.home import Home
+from tidemill.ops.runs import TAG_TRAINS
 from tidemill.settings import load_settings
 from tidemill.store.durable import replace_bytes
 from tidemill.store.state import open_state
@@ -25,7 +26,7 @@ def prepare_home(home: Home) -> None:
 
 
 def write_dagster_settings(home: Home) -> Path:
-    """Write `dagster/dagster.yaml`: storage in the home, the warm launcher, no telemetry."""
+    """Write `dagster/dagster.yaml`: storage in the home, the queue, the warm launcher, no telemetry."""
     file = home.dagster / "dagster.yaml"
     # JSON is YAML, and needs no quoting rules for paths with spaces.
     text = "# Written by Tidemill at each start.\n" + json.dumps(dagster_settings(home), indent=2) + "\n"
@@ -36,6 +37,7 @@ def write_dagster_settings(home: Home) -> Path:
 
 def dagster_settings(home: Home) -> dict[str, Any]:
     """Dagster's instance settings for `home`."""
+    settings = load_settings()
     return {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},  # a newsletter's form over the page, on a box without internet
@@ -44,10 +46,30 @@ def dagster_settings(home: Home) -> dict[str, Any]:
             "class": "WarmRunLauncher",
             "config": {"socket_path": str(home.worker_socket)},
         },
-        # Runs go straight to the worker, which keeps to the limit itself: the daemon's queue adds seconds to each.
-        "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
-        # Notices a killed run within seconds. A run may wait for a free place as long as it takes.
-        "run_monitoring": {"enabled": True, "start_timeout_seconds": 0, "poll_interval_seconds": 15},
+        # Dagster's own queue, so that what waits is shown as queued and outlives any crash. It is looked at each
+        # second: by default each 5, which a person who pressed a button would wait for.
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator",
+            "class": "QueuedRunCoordinator",
+            "config": {
+                "max_concurrent_runs": settings.concurrent_runs,
+                "tag_concurrency_limits": [
+                    {
+                        "key": TAG_TRAINS,
+                        "value": {"applyLimitPerUniqueValue": True},
+                        "limit": settings.concurrent_trainings,
+                    }
+                ],
+                "dequeue_interval_seconds": 1,
+            },
+        },
+        # Notices within seconds a run whose process was killed, and one that was handed over and never began.
+        "run_monitoring": {
+            "enabled": True,
+            "start_timeout_seconds": 60,
+            "cancel_timeout_seconds": 60,
+            "poll_interval_seconds": 15,
+        },
         "retention": {
             "sensor": {"purge_after_days": {"skipped": 1, "failure": 30, "success": -1}},
             "schedule": {"purge_after_days": {"skipped": 7, "failure": 30, "success": -1}},

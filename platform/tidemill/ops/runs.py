@@ -21,6 +21,24 @@ FINISHED: frozenset[str] = frozenset({"succeeded", "failed", "canceled"})
 
 TAG_PROJECT, TAG_JOB, TAG_ACTOR = "tidemill/project", "tidemill/job", "tidemill/actor"
 TAG_REASON = "tidemill/reason"
+# What started a run, the run it is another try of, and the request that asked for it.
+TAG_TRIGGER, TAG_RETRY_OF, TAG_REQUEST = "tidemill/trigger", "tidemill/retry_of", "tidemill/request"
+# On every run that trains, whoever starts it: Dagster's queue lets so many of one value through.
+TAG_TRAINS = "tidemill/trains"
+TRAINS: frozenset[str] = frozenset({"training", "loop"})
+
+Trigger = Literal[
+    "api",
+    "command-line",
+    "dashboard",
+    "dagster",
+    "schedule",
+    "new-data",
+    "new-labels",
+    "drift",
+    "retry",
+    "git-push",
+]
 
 
 @dataclass(frozen=True)
@@ -35,7 +53,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a job. `error` is one or a few lines for a person, of a run that failed."""
+    """One run of a job. `error` is one or a few lines for a person, of a run that failed.
+
+    `planned` is how many steps it will have taken, where that is known; `is_ending` says that it was told to end.
+    """
 
     id: str
     project: str
@@ -47,6 +68,13 @@ class Run:
     steps: list[Step] = field(default_factory=list)
     error: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    planned: int | None = None
+    is_ending: bool = False
+
+    @property
+    def trigger(self) -> str:
+        """What started it, a `Trigger`. A run that we did not tag was started in Dagster's own screens."""
+        return self.tags.get(TAG_TRIGGER) or ("api" if TAG_ACTOR in self.tags else "dagster")
 
     @property
     def is_finished(self) -> bool:
@@ -67,6 +95,14 @@ class RunClient(ABC):
     @abstractmethod
     def list(self, project: str, job: str | None = None, limit: int = 20) -> Sequence[Run]:
         """The newest runs of a project (of one job), newest first."""
+
+    @abstractmethod
+    def under_way(self) -> Sequence[Run]:
+        """The runs of every project that are carried out now, without those that wait for their turn."""
+
+    @abstractmethod
+    def cancel(self, run_id: str) -> bool:
+        """Have a run ended that waits or goes on; False when it has ended already. It ends within about 15 s."""
 
     @abstractmethod
     def url(self, run_id: str) -> str | None:

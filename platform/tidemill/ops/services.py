@@ -194,7 +194,8 @@ def _daemon(site: Site) -> Service:
         command=[sys.executable, "-m", "dagster._daemon", "run", "-w", str(site.workspace_file)],
         env=environment(site),
         cwd=site.checkout,
-        needs=["code"],
+        # It hands runs that have waited to the worker, which first fails those that a crash left behind.
+        needs=["code", "worker"],
         health=heartbeat_check(site.home.dagster / "history" / "runs.db"),
     )
 

@@ -2,7 +2,8 @@
 
 Here belong the tables and how a transaction is taken. The rules over them belong to the modules that own them:
 `data/ledger.py` (files), `labels/ledger.py` (tasks and answers), `serve/deployment.py`, `monitor/alerts.py`,
-`ops/keys.py`. What can be derived from tables, bundles or logs on disk is not kept here.
+`ops/keys.py`, `ops/cancellations.py`, `store/idempotency.py`. What can be derived from tables, bundles or logs on
+disk is not kept here.
 """
 
 from __future__ import annotations
@@ -174,6 +175,28 @@ label_cursors = sa.Table(
     sa.Column("cursor", sa.String, nullable=False),
     sa.Column("pulls", sa.Integer, nullable=False),
     sa.Column("pulled_at", sa.String, nullable=False),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("actor", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("request", sa.String, nullable=False),  # SHA-256 of method, path and body
+    sa.Column("claim", sa.String, nullable=False),  # what is done under this key carries it as its mark
+    sa.Column("claimed_at", sa.Float, nullable=False),  # seconds since 1970; 0: the last try did not end well
+    sa.Column("expires_at", sa.Float, nullable=False, index=True),
+    sa.Column("answer", sa.JSON),  # null until the request has been answered
+)
+
+run_cancellations = sa.Table(
+    "run_cancellations",
+    metadata,
+    sa.Column("run", sa.String, primary_key=True),
+    sa.Column("project", sa.String, nullable=False, index=True),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
 )
 
 
