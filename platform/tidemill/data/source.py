@@ -57,8 +57,9 @@ class SourceFile:
 
     `name` is what people call the file, `decimal` the mark in its numbers, `.` or `,`. `encoding` and
     `delimiter` are those of a CSV, `sheet` that of a workbook; `merged` counts the merged ranges of that sheet,
-    of which the first cell alone holds the value. `delimited` gives the rows of a CSV in stretches. `head` are the
-    cells of the header as they stand; `repairs` is the id of the file whose rejected rows this one brings again.
+    of which the first cell alone holds the value; `errors_unseen` says that its cells of errors (`#N/A`) could not
+    be told from empty ones. `delimited` gives the rows of a CSV in stretches. `head` are the cells of the header as
+    they stand; `repairs` is the id of the file whose rejected rows this one brings again.
 
     `as_it_stands` is False when `rows` differ from the records below the header line: who reads those past `rows`
     gets something else.
@@ -74,6 +75,7 @@ class SourceFile:
     decimal: str = "."
     header_row: int = 1
     merged: int = 0
+    errors_unseen: bool = False
     head: Sequence[str | None] = ()
     repairs: str | None = None
     as_it_stands: bool = True
@@ -90,6 +92,7 @@ class SourceFile:
             "sheet": self.sheet,
             "header_row": self.header_row if self.header_row > 1 else None,
             "merged_ranges": self.merged or None,
+            "error_cells": "read as empty" if self.errors_unseen else None,
             "repairs": self.repairs,
         }
         return {name: value for name, value in known.items() if value is not None}

@@ -6,7 +6,6 @@ an error (`#N/A`, `#DIV/0!`) make their row a fault. Which values a column may h
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Iterator
 from xml.etree import ElementTree
@@ -14,29 +13,27 @@ from xml.etree import ElementTree
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
 
 from tidemill.data import workbook_guard
-from tidemill.data.packed import PIECE
-from tidemill.data.sheet import Archive, Sheet, SheetReader, TooWide
+from tidemill.data.sheet import Archive, Sheet, SheetReader, TooWide, letters_of
 from tidemill.data.sheet_cells import Unusual
+from tidemill.data.sheet_errors import CannotTell, Errors, error_cells
 from tidemill.data.sheet_values import rows_of, text_of
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.data.workbook_guard import (
     BROKEN,
     check_memory,
     check_size,
-    column_number,
     too_many_cells,
 )
 from tidemill.errors import InvalidInput
 from tidemill.project import Reading
 
 FAST = frozenset({".xlsx", ".xlsm"})
-CELL = re.compile(rb"<(?:\w+:)?c\s([^<>]*)>")
-REFERENCE = re.compile(rb'\br="([A-Z]+)(\d+)"')
 
 
 def open_workbook(place: Place, reading: Reading) -> SourceFile:
     """Open the sheet of a workbook that `reading` names, or its first sheet that holds anything."""
     rows: Iterator[Row]
+    errors_unseen = False
     if (fast := _read_fast(place, reading)) is not None:
         name, merged = fast.name, fast.merged
         header, rows = fast.split(reading.header_row)
@@ -44,9 +41,14 @@ def open_workbook(place: Place, reading: Reading) -> SourceFile:
         check_size(place)
         if place.path.suffix.lower() not in FAST:
             check_memory(place, reading.sheet)
-        sheet = _read_any(place, reading)
+        sheet, sheets = _read_any(place, reading)
         name, merged = sheet.name, len(sheet.merged_cell_ranges or ())
-        rows = _rows(sheet, _error_cells(place, name))
+        errors: Errors = {}
+        try:
+            errors = error_cells(place, name, sheets.index(name), len(sheets))
+        except CannotTell:
+            errors_unseen = True
+        rows = _rows(sheet, errors)
         header = next((row for row in rows if row.line >= reading.header_row), None)
     if header is None:
         raise empty_file(place.name)
@@ -65,6 +67,7 @@ def open_workbook(place: Place, reading: Reading) -> SourceFile:
         header_row=header.line,
         head=header.cells,
         merged=merged,
+        errors_unseen=errors_unseen,
     )
 
 
@@ -84,9 +87,11 @@ def _read_fast(place: Place, reading: Reading) -> Sheet | None:
         return None
 
 
-def _read_any(place: Place, reading: Reading) -> CalamineSheet:
+def _read_any(place: Place, reading: Reading) -> tuple[CalamineSheet, list[str]]:
+    """The sheet, and the names of all sheets in their order."""
     try:
-        return _choose(CalamineWorkbook.from_path(str(place.path)), place, reading.sheet)
+        book = CalamineWorkbook.from_path(str(place.path))
+        return _choose(book, place, reading.sheet), book.sheet_names
     except PasswordError as error:
         raise InvalidInput(
             "The workbook is locked with a password",
@@ -118,65 +123,17 @@ def _choose(book: CalamineWorkbook, place: Place, sheet: str | None) -> Calamine
     raise empty_file(place.name)
 
 
-def _rows(sheet: CalamineSheet, errors: dict[tuple[int, int], str]) -> Iterator[Row]:
+def _rows(sheet: CalamineSheet, errors: Errors) -> Iterator[Row]:
     """The rows that hold anything, header included; blank rows between or after them are no rows."""
-    first_column = sheet.start[1] if sheet.start else 0
     for number, values in enumerate(rows_of(sheet), start=1):
         if values is None:
             yield Row(number, [], Fault("", "", "a cell of the row holds a date beyond any calendar"))
             continue
         cells = [text_of(value) for value in values]
-        wrong = [(number, first_column + index) for index in range(len(cells))] if errors else []
-        error = next((errors[place] for place in wrong if place in errors), None)
-        if error is not None:
-            yield Row(number, [], Fault("", error, "a cell of the row holds an error", cells))
+        if number in errors:
+            where = f"{letters_of(errors[number])}{number}"
+            yield Row(number, [], Fault("", where, "a cell of the row holds an error", cells))
         elif any(cell is not None and "\0" in cell for cell in cells):
             yield Row(number, [], Fault("", "", "the row holds a NUL byte"))
         elif any(cell is not None for cell in cells):
             yield Row(number, cells)
-
-
-def _error_cells(place: Place, sheet: str) -> dict[tuple[int, int], str]:
-    """Place (row from 1, column from 0) -> shown place, of each cell that holds an error.
-
-    The reader gives such cells as empty, which would make a missing value of a broken formula. Their type is
-    read from the sheet's XML; the older formats (.xls, .xlsb, .ods) do not show it this way.
-    """
-    if not zipfile.is_zipfile(place.path):
-        return {}
-    found = {}
-    with zipfile.ZipFile(place.path) as archive:
-        member = _sheet_member(archive, sheet)
-        for attributes in _cells_of(archive, member) if member else ():
-            if b't="e"' in attributes and (found_at := REFERENCE.search(attributes)):
-                letters, row = found_at[1].decode(), int(found_at[2])
-                found[row, column_number(letters)] = f"{letters}{row}"
-    return found
-
-
-def _cells_of(archive: zipfile.ZipFile, member: str) -> Iterator[bytes]:
-    """The attributes of every cell that may hold an error, streamed from the sheet's XML."""
-    rest = b""
-    with archive.open(member) as handle:
-        while piece := handle.read(PIECE):
-            piece = rest + piece
-            if b't="e"' in piece:
-                yield from CELL.findall(piece)
-            rest = piece[piece.rfind(b"<") :]
-
-
-def _sheet_member(archive: zipfile.ZipFile, sheet: str) -> str | None:
-    """The archive member that holds `sheet` of an Office Open XML workbook, or None."""
-    try:
-        book = ElementTree.fromstring(archive.read("xl/workbook.xml"))
-        links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
-    except (KeyError, ElementTree.ParseError):
-        return None
-    targets = {link.get("Id"): link.get("Target", "") for link in links}
-    for element in book.iter():
-        if element.tag.endswith("}sheet") and element.get("name") == sheet:
-            link = next((value for key, value in element.attrib.items() if key.endswith("}id")), None)
-            target = targets.get(link, "")
-            member = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
-            return member if member in archive.namelist() else None
-    return None
