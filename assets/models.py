@@ -42,6 +42,7 @@ def _model(project: Project) -> Any:
         context: AssetExecutionContext, features: TableVersion, home: HomeResource, tracking: Tracking
     ) -> Output[BundleVersion]:
         from tidemill.learn.bundle import write_bundle
+        from tidemill.learn.own_model import model_source
         from tidemill.learn.plots import plot_candidates
         from tidemill.learn.progress import write_progress
         from tidemill.learn.training import train
@@ -54,6 +55,7 @@ def _model(project: Project) -> Any:
                 rows,
                 current,
                 on_candidate=lambda candidate: _track_candidate(tracked, candidate, tags),
+                model_source=model_source(home.home.project_file(current.name)),
                 on_progress=lambda step: write_progress(home.home, context.run_id, step),
             )
             info = write_bundle(
@@ -91,12 +93,10 @@ def _model(project: Project) -> Any:
 
 
 def _track_candidate(tracked: Any, candidate: Any, tags: dict[str, str]) -> None:
-    """Write one candidate to MLflow: parameters, scores, the fitted pipeline and a plot of its folds."""
-    from tidemill.learn.bundle import save_pipeline
+    """Write one candidate to MLflow: parameters, scores and a plot of its folds."""
     from tidemill.learn.plots import plot_folds
 
     with tempfile.TemporaryDirectory() as folder:
-        save_pipeline(candidate.pipeline, Path(folder) / "model.skops")
         (Path(folder) / "folds.png").write_bytes(plot_folds(candidate))
         tracked.log_candidate(
             candidate.name,

@@ -21,6 +21,7 @@ from tidemill.project_evaluation import EvaluationSettings
 from tidemill.project_file import problems_of, read_document, read_text, shown_name
 from tidemill.project_part import Part
 from tidemill.project_sources import InboxSource, Source, Watched, inbox_patterns, landed_patterns
+from tidemill.project_training import Training
 
 Task = Literal["binary", "multiclass", "regression", "text_classification"]
 ColumnType = Literal["integer", "float", "boolean", "string", "category", "text", "date", "datetime"]
@@ -28,7 +29,6 @@ Role = Literal["id", "feature", "target", "time", "group", "ignore"]
 IngestionMode = Literal["append", "replace", "upsert"]
 LabelsKind = Literal["column", "built-in", "label-studio"]
 Consolidation = Literal["majority", "dawid-skene", "median", "mean"]
-Estimator = Literal["linear", "random_forest", "hist_gradient_boosting"]
 
 NUMERIC: frozenset[str] = frozenset({"integer", "float"})
 TEMPORAL: frozenset[str] = frozenset({"date", "datetime"})
@@ -170,26 +170,6 @@ class Features(Part):
         50, ge=2, le=10_000, description="Categories kept per column; rarer ones merge."
     )
     text_features: int = Field(2_000, ge=10, le=1_000_000, description="TF-IDF terms kept per text column.")
-
-
-class Split(Part):
-    """How the held-out test rows are chosen. Rows keep their side when data is appended."""
-
-    kind: Literal["random", "time", "group"] = "random"
-    test: float = Field(0.25, gt=0.0, lt=0.9, description="Share of rows held out.")
-
-
-class Training(Part):
-    candidates: list[Estimator] = Field(
-        default=["linear", "random_forest", "hist_gradient_boosting"], min_length=1
-    )
-    trials: int = Field(6, ge=1, le=500, description="Parameter settings tried per candidate.")
-    folds: int = Field(3, ge=2, le=20, description="Cross-validation folds of the search.")
-    metric: str | None = Field(
-        None, description="What the search maximises or minimises; roc_auc or rmse by default."
-    )
-    seed: int = Field(7, ge=0)
-    split: Split = Split()
 
 
 class Gates(Part):

@@ -181,6 +181,13 @@ def _training_faults(project: Project) -> list[Fault]:
             faults.append(
                 (("gates", "minimum", name), name, f"for this task it is one of {', '.join(allowed)}")
             )
+    if project.training.threshold is not None and project.task != "binary":
+        wrong = "only a binary task has a threshold"
+        faults.append((("training", "threshold"), project.training.threshold.aim, wrong))
+    if "text" in project.training.candidates and not any(
+        column.type == "text" for column in project.feature_columns.values()
+    ):
+        faults.append((("training", "candidates"), "text", "it needs a feature of type text"))
     kind = project.training.split.kind
     if kind in ("time", "group") and not project.by_role(kind):
         faults.append((("training", "split", "kind"), kind, f"it needs a column with the role {kind}"))

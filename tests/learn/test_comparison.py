@@ -9,9 +9,9 @@ from sklearn.dummy import DummyClassifier
 
 from tidemill.learn import metrics
 from tidemill.learn.comparison import Comparison, compare
+from tidemill.learn.learnable import truth_of
 from tidemill.learn.pipeline import make_pipeline
 from tidemill.learn.scoring import Outputs
-from tidemill.learn.training import truth_of
 from tidemill.project import Column
 
 

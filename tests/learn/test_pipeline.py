@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidemill.errors import InvalidInput
+from tidemill.learn.candidates import recipe_of
 from tidemill.learn.encoders import ContractFrame, DateParts
 from tidemill.learn.persistence import from_bytes, to_bytes
-from tidemill.learn.pipeline import default_params, make_pipeline
+from tidemill.learn.pipeline import make_pipeline
 from tidemill.project import Column, Project
 
 ESTIMATORS = ("linear", "random_forest", "hist_gradient_boosting")
@@ -51,7 +52,7 @@ def truth(rows: int = 40) -> np.ndarray:
 
 
 def fitted(estimator: str, rows: pd.DataFrame, described: Project, y: np.ndarray):
-    params = default_params(estimator, described.task) | SMALL[estimator]
+    params = recipe_of(estimator, described.is_classification).default | SMALL[estimator]
     return make_pipeline(described, estimator, params).fit(rows, y)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tidemill.errors import InvalidInput
-from tidemill.learn.pipeline import search_space
+from tidemill.learn.candidates import recipe_of
 from tidemill.learn.training import Progress, train
 from tidemill.project import Column, Project
 
@@ -34,6 +34,7 @@ def test_every_candidate_is_told_and_the_best_is_chosen(binary):
     assert (training.classes, training.positive) == (["benign", "malignant"], "malignant")
     for found in training.candidates:
         assert len(found.trials) == 2
+        assert found.trials[0].params == recipe_of(found.name, True).default
         assert found.cv_mean == max(trial.mean for trial in found.trials)
         assert found.cv_scores == next(t.scores for t in found.trials if t.params == found.params)
 
@@ -61,11 +62,9 @@ def test_two_trainings_give_equal_bytes(binary, regression):
         again = train(done.features, done.project)
         for one, other in zip(done.training.candidates, again.candidates, strict=True):
             assert (one.params, one.cv_scores) == (other.params, other.cv_scores)
-            predict = "predict_proba" if done.project.is_classification else "predict"
-            assert (
-                getattr(one.pipeline, predict)(done.features).tobytes()
-                == getattr(other.pipeline, predict)(done.features).tobytes()
-            )
+        predict = "predict_proba" if done.project.is_classification else "predict"
+        first, second = (getattr(each.best.pipeline, predict) for each in (done.training, again))
+        assert first(done.features).tobytes() == second(done.features).tobytes()
 
 
 def test_out_of_fold_scores_are_not_those_of_the_final_model(binary):
@@ -85,7 +84,7 @@ def test_progress_counts_every_fit():
         on_progress=seen.append,
     )
     assert [step.done for step in seen] == list(range(1, seen[-1].total + 1))
-    assert seen[-1].total == 2 * (2 * 2 + 1)
+    assert seen[-1].total == 2 * 2 * 2 + 1
     assert all(np.isfinite(step.best_score) for step in seen)
 
 
@@ -149,10 +148,3 @@ def test_texts_are_classified():
     described = Project(name="demo", task="text_classification", columns=columns, training=settings)
     training = train(features(labels, note=texts), described)
     assert all(found.cv_mean > 0.95 for found in training.candidates)
-
-
-def test_a_search_space_smaller_than_the_trials_is_no_fault():
-    assert all(isinstance(choice, list) for choice in search_space("random_forest", "binary").values())
-    table = features(["a", "b"] * 12)
-    training = train(table, project(candidates=["random_forest"], trials=2))
-    assert len(training.candidates[0].trials) == 2

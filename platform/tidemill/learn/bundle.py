@@ -2,6 +2,7 @@
 
     models/3/bundle.json         what it is: project, estimator, parameters, metrics, provenance, files' hashes
     models/3/model.skops         the fitted pipeline, without pickle
+    models/3/model.py            the project's own model code, where the model is of a class of it
     models/3/scorer.npz          the same model compiled for serving, where it was proved to answer alike
     models/3/contract.yaml       the project as it was at training
     models/3/reference.parquet   train rows with label and out-of-fold score: what drift is measured against
@@ -23,6 +24,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +84,8 @@ def write_bundle(
         try:
             aside.mkdir()
             replace_bytes(aside / "model.skops", model)
+            if training.model_source is not None:
+                replace_bytes(aside / "model.py", training.model_source)
             if scorer is not None:
                 replace_bytes(aside / "scorer.npz", scorer)
             replace_bytes(aside / "contract.yaml", (contract or _contract_text(project)).encode())
@@ -124,7 +128,19 @@ def load_model(models_dir: Path, version: int) -> Pipeline:
 
     info = load_info(models_dir, version)
     what = f"{info.project} version {version}"
-    return from_bytes(checked_bytes(info, "model.skops", what), what)
+    return from_bytes(checked_bytes(info, "model.skops", what), what, _further_types(info, what))
+
+
+def _further_types(info: BundleInfo, what: str) -> list[str]:
+    """The types beyond the usual that this bundle's model may hold; its own model.py is run for them."""
+    from tidemill.learn.boosters import BOOSTERS, TYPES
+    from tidemill.learn.own_model import FILE, load_own_models
+
+    if info.estimator in BOOSTERS:
+        return TYPES
+    if FILE in info.files:
+        return load_own_models(checked_bytes(info, FILE, what), info.task != "regression").types
+    return []
 
 
 def save_pipeline(pipeline: Pipeline, file: Path) -> None:
@@ -197,6 +213,9 @@ def _document(
         "python": platform.python_version(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "train_rows": training.rows,
+        "trials": training.trials,
+        "calibration": training.calibration or None,
+        "threshold": training.threshold_choice,
     }
     return {
         "version": version,
@@ -210,7 +229,7 @@ def _document(
         "baseline": evaluation.baseline if evaluation is not None else training.baseline.metrics,
         "classes": training.classes,
         "positive": training.positive,
-        "threshold": project.serving.threshold if training.positive is not None else None,
+        "threshold": training.threshold,
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "provenance": {**defaults, **provenance},
         "candidates": [_candidate_summary(candidate, training) for candidate in training.candidates],
@@ -242,8 +261,7 @@ def _search_document(training: Training) -> dict[str, Any]:
             {
                 **_candidate_summary(candidate, training),
                 "trials": [
-                    {"params": trial.params, "scores": trial.scores, "seconds": round(trial.seconds, 3)}
-                    for trial in candidate.trials
+                    {**asdict(trial), "seconds": round(trial.seconds, 3)} for trial in candidate.trials
                 ],
             }
             for candidate in training.candidates

@@ -119,7 +119,12 @@ def _limits(bundle: BundleInfo, project: Mapping[str, Any]) -> str:
         "- The intervals say how much the held-out sample could have differed, not how the world may change.",
     ]
     if bundle.classes:
-        lines.append("- Probabilities are not recalibrated after training.")
+        calibration = bundle.provenance.get("calibration") or {"kind": "none"}
+        lines.append(
+            "- Probabilities are not recalibrated after training."
+            if calibration["kind"] == "none"
+            else f"- Probabilities are recalibrated ({calibration['kind']}), on out-of-fold scores of train rows."
+        )
     if project["split"] == "random":
         lines.append(
             "- Rows were split one by one: if several rows are of one person, split by group instead."

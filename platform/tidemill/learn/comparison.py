@@ -12,9 +12,9 @@ import pandas as pd
 
 from tidemill.learn import metrics
 from tidemill.learn.features import TEST
+from tidemill.learn.learnable import truth_of
 from tidemill.learn.metrics import Interval
 from tidemill.learn.scoring import outputs
-from tidemill.learn.training import truth_of
 from tidemill.project import Project
 
 

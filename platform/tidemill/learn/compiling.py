@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from tidemill.learn.adjusting import AdjustedModel
 from tidemill.learn.encoders import DateParts, FilledColumns, TextTerms
 from tidemill.serve.compiled import FORMAT, Form
 
@@ -53,6 +54,8 @@ def compile_pipeline(pipeline: Pipeline) -> Form:
     arrays: dict[str, NDArray[Any]] = {}
     columns = _columns(pipeline.named_steps["encode"], arrays)
     model = pipeline.named_steps["model"]
+    adjusted = model if isinstance(model, AdjustedModel) else None
+    model = model.model if adjusted is not None else model
     classes = [str(name) for name in model.classes_] if hasattr(model, "classes_") else None
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -68,6 +71,9 @@ def compile_pipeline(pipeline: Pipeline) -> Form:
         document["model"] = _boosting(model, arrays)
     else:
         raise NotCompilable(f"{type(model).__name__} has no compiled form")
+    if adjusted is not None and adjusted.calibration is not None:
+        at = (classes or []).index(adjusted.positive)
+        document["calibration"] = {"at": at, **adjusted.calibration}
     return Form(document, arrays)
 
 

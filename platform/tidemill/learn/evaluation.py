@@ -17,9 +17,10 @@ from sklearn import metrics as sk
 from tidemill.learn import metrics
 from tidemill.learn.comparison import Comparison
 from tidemill.learn.features import TEST, TRAIN
+from tidemill.learn.learnable import truth_of
 from tidemill.learn.metrics import Interval
 from tidemill.learn.scoring import Outputs, outputs
-from tidemill.learn.training import Baseline, dummy_of, truth_of
+from tidemill.learn.training import Baseline, dummy_of
 from tidemill.project import Project
 
 MOST_POINTS = 100
@@ -87,7 +88,7 @@ def evaluate(
         metrics=metrics.intervals(truth, found, seed=project.training.seed),
         baseline=metrics.values(truth, outputs(dummy, table, project, classes)),
         rows=len(rows),
-        **(_classification_points(truth, found, project) if classes else _regression_points(truth, found)),
+        **(_classification_points(truth, found) if classes else _regression_points(truth, found)),
     )
 
 
@@ -103,7 +104,7 @@ def _classes(truth: NDArray[Any], pipeline: Any, dummy: Any, project: Project) -
     return sorted({str(name) for source in (truth, pipeline.classes_, dummy.classes_) for name in source})
 
 
-def _classification_points(truth: NDArray[Any], found: Outputs, project: Project) -> dict[str, Any]:
+def _classification_points(truth: NDArray[Any], found: Outputs) -> dict[str, Any]:
     assert found.probabilities is not None
     counts = sk.confusion_matrix(truth, found.labels, labels=found.classes)
     shown = [found.positive] if found.positive is not None else found.classes
@@ -119,7 +120,7 @@ def _classification_points(truth: NDArray[Any], found: Outputs, project: Project
     return {
         "classes": found.classes,
         "positive": found.positive,
-        "threshold": project.serving.threshold if found.positive is not None else None,
+        "threshold": found.threshold,
         "confusion": {"classes": found.classes, "counts": counts.tolist()},
         "roc": roc,
         "pr": pr,

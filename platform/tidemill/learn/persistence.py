@@ -6,7 +6,7 @@ Here belongs what a model file may hold. Which file is which version is the busi
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tidemill.store.durable import replace_bytes
 # indices are used without bounds checks: `check_trees` looks at them before anybody predicts.
 ALLOWED = [
     "numpy.dtype",
+    "tidemill.learn.adjusting.AdjustedModel",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
     "tidemill.learn.encoders.ContractFrame",
@@ -45,13 +46,15 @@ def save(pipeline: Pipeline, file: Path) -> None:
     replace_bytes(file, to_bytes(pipeline))
 
 
-def from_bytes(data: bytes, what: str) -> Pipeline:
+def from_bytes(data: bytes, what: str, also: Sequence[str] = ()) -> Pipeline:
     """The pipeline in `data`. Raises Corrupt naming `what` for types outside the list and for anything unreadable.
+
+    `also` are further types that may be in it, of a booster or of a project's own model.py.
 
     Nothing of the file is run: skops builds only listed types, after the whole file has been checked.
     """
     try:
-        pipeline = skops.io.loads(data, trusted=ALLOWED)
+        pipeline = skops.io.loads(data, trusted=[*ALLOWED, *also])
     except UntrustedTypesFoundException as error:
         raise _refused(what, str(error).splitlines()[0]) from error
     except (

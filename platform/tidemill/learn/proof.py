@@ -16,6 +16,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tidemill.learn.adjusting import threshold_of
 from tidemill.learn.compiling import NotCompilable, compile_pipeline
 from tidemill.learn.features import TRAIN
 from tidemill.learn.training import THREADS
@@ -87,15 +88,16 @@ def compare(
             apart = apart / np.maximum(1.0, np.abs(truth))
         largest = max(largest, float(apart.max()) if np.isfinite(apart).all() else math.inf)
         if project.is_classification:
-            flips += int((_labels(own, project) != _labels(truth, project)).sum())
+            threshold = threshold_of(pipeline, project.serving.threshold)
+            flips += int((_labels(own, project, threshold) != _labels(truth, project, threshold)).sum())
     return largest, flips
 
 
-def _labels(probabilities: Any, project: Project) -> Any:
+def _labels(probabilities: Any, project: Project, threshold: float) -> Any:
     if project.task != "binary" or probabilities.shape[1] != 2:
         return probabilities.argmax(axis=1)
     # Either class may be the positive one: both sides of the threshold have to agree.
-    return (probabilities >= project.serving.threshold) @ np.array([1, 2])
+    return (probabilities >= threshold) @ np.array([1, 2])
 
 
 def trial_records(form: Form, project: Project, rows: pd.DataFrame) -> Iterator[Record]:

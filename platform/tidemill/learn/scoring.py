@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tidemill.learn.adjusting import threshold_of
 from tidemill.project import Project
 
 
@@ -23,7 +24,7 @@ class Outputs:
 
     Classification: `labels` (str), `probabilities` (rows x classes, in the order of `classes`) and `scores` (the
     positive class's probability in a binary task, else that of the label). Regression: `values` alone, and
-    `scores` are the values.
+    `scores` are the values. `threshold` is the one that the labels of a binary task were made with.
     """
 
     labels: NDArray[Any]
@@ -31,6 +32,7 @@ class Outputs:
     probabilities: NDArray[Any] | None
     classes: list[str]
     positive: str | None
+    threshold: float | None = None
 
 
 def positive_class(classes: Sequence[str], project: Project) -> str | None:
@@ -57,11 +59,17 @@ def outputs(
         for index, name in enumerate(own):
             aligned[:, list(classes).index(name)] = probabilities[:, index]
         probabilities = aligned
-    return answers(probabilities, list(classes) if classes is not None else own, project)
+    threshold = threshold_of(model, project.serving.threshold)
+    return answers(probabilities, list(classes) if classes is not None else own, project, threshold)
 
 
-def answers(probabilities: NDArray[Any], classes: list[str], project: Project) -> Outputs:
-    """Labels and scores from probabilities: by threshold in a binary task, else the most probable class."""
+def answers(
+    probabilities: NDArray[Any], classes: list[str], project: Project, threshold: float | None = None
+) -> Outputs:
+    """Labels and scores from probabilities: by threshold in a binary task, else the most probable class.
+
+    `threshold` is the model's own; without one it is serving.threshold.
+    """
     positive = positive_class(classes, project)
     names = np.array(classes, dtype=str)
     if positive is None:
@@ -70,5 +78,6 @@ def answers(probabilities: NDArray[Any], classes: list[str], project: Project) -
         return Outputs(names[best], scores, probabilities, classes, None)
     index = classes.index(positive)
     scores = probabilities[:, index]
-    labels = np.where(scores >= project.serving.threshold, names[index], names[1 - index])
-    return Outputs(labels, scores, probabilities, classes, positive)
+    least = project.serving.threshold if threshold is None else threshold
+    labels = np.where(scores >= least, names[index], names[1 - index])
+    return Outputs(labels, scores, probabilities, classes, positive, least)

@@ -1,16 +1,18 @@
-"""Training: a small random search over the candidates, by cross-validation on the train rows alone.
+"""Training: a search over the candidates, by cross-validation on the train rows alone, and the fit of the best.
 
-Here belongs what is fitted on which rows and what is chosen. The held-out rows are not looked at here; they are
-the business of `learn/evaluation.py`.
+Here belongs what is fitted on which rows and what is chosen. Which settings are tried is in `learn/search.py`, what
+cannot be learnt from in `learn/learnable.py`. The held-out rows are not looked at here; they are the business of
+`learn/evaluation.py`.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,52 +20,34 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    ParameterSampler,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    TimeSeriesSplit,
-)
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tidemill.errors import InvalidInput
 from tidemill.learn import metrics
+from tidemill.learn.adjustment import adjust
+from tidemill.learn.candidates import recipe_of
 from tidemill.learn.features import TRAIN
-from tidemill.learn.pipeline import default_params, make_pipeline, search_space
+from tidemill.learn.folds import usable_folds
+from tidemill.learn.learnable import checked_truth
+from tidemill.learn.own_model import OwnModels, load_own_models
+from tidemill.learn.pipeline import make_pipeline
 from tidemill.learn.scoring import Outputs, outputs, positive_class
+from tidemill.learn.search import Budget, CandidateSearch, NotANumber, Trial, in_turn, is_uneven, reason_of
 from tidemill.project import SMALLER_IS_BETTER, Project
+from tidemill.project_training import OWN_PREFIX
 
-FEWEST_ROWS = 20
 # One thread: OpenMP waits by spinning, and beside the services on two cores two threads took longer than one.
 THREADS = 1
-
-Fold = tuple[NDArray[Any], NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting that the search tried: its metric on each fold, and seconds of fitting and scoring."""
-
-    params: dict[str, Any]
-    scores: list[float]
-    seconds: float
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.scores))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The best setting of one estimator, fitted on all train rows. `cv_std` is over the folds (population)."""
+    """The best setting of one estimator. `cv_std` is over the folds (population), `seconds` of all its trials."""
 
     name: str
     estimator: str
     params: dict[str, Any]
-    pipeline: Pipeline
     cv_mean: float
     cv_std: float
     cv_scores: list[float]
@@ -71,6 +55,13 @@ class Candidate:
     metric: str
     trials: list[Trial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedCandidate(Candidate):
+    """The candidate that was chosen, fitted on all train rows, calibrated and with its threshold."""
+
+    pipeline: Pipeline
 
 
 @dataclass(frozen=True)
@@ -99,12 +90,17 @@ class Progress:
 class Training:
     """What a training gave. `oof` has `_row`, `_score`, `_prediction` of the best candidate for the train rows.
 
-    They are out-of-fold: each row was scored by a model that had not seen it, so they are comparable with scores
-    of new rows. Rows that no fold held out (the oldest of a split by time) have none.
+    They are out-of-fold: each row was scored by a model that had not seen it (nor did its calibration), so they are
+    comparable with scores of new rows. Rows that no fold held out (the oldest of a split by time, those beyond
+    training.search_rows) have none.
+
+    `trials` says how many settings of each candidate were tried: given to `train` again, the search repeats itself
+    whatever the time. `calibration` and `threshold_choice` say what was chosen and what it brought;
+    `model_source` is the model.py that the best needs.
     """
 
     candidates: list[Candidate]
-    best: Candidate
+    best: FittedCandidate
     baseline: Baseline
     metric: str
     oof: pd.DataFrame
@@ -113,6 +109,11 @@ class Training:
     rows: int
     seconds: float
     notes: list[str] = field(default_factory=list)
+    threshold: float | None = None
+    threshold_choice: dict[str, Any] | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
+    trials: dict[str, int] = field(default_factory=dict)
+    model_source: bytes | None = None
 
 
 def train(
@@ -120,76 +121,46 @@ def train(
     project: Project,
     on_candidate: Callable[[Candidate], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    *,
+    model_source: bytes | None = None,
+    trials: Mapping[str, int] | None = None,
 ) -> Training:
     """Search, choose and fit on the rows of `features` whose `_split` is train.
 
-    Equal rows, project and seed give equal models. Raises InvalidInput when there are too few labelled rows, one
-    class only, or no fold on which the metric is defined.
+    Equal rows, project and seed give equal models, unless training.seconds ends the search: then `trials` of the
+    earlier Training does. `model_source` is the project's model.py, where it names classes of it. Raises
+    InvalidInput when there are too few labelled rows, one class or value only, nothing in any feature, no fold on
+    which the metric is defined, or when no setting of any candidate worked.
     """
     started = time.perf_counter()
     rows = features[features["_split"] == TRAIN].reset_index(drop=True)
-    work = _Work(rows, _truth(rows, project, features), project, on_progress)
+    truth = checked_truth(rows, project, features)
+    own = load_own_models(model_source, project.is_classification) if model_source is not None else None
+    work = _Work(rows, truth, project, own, on_progress)
+    budget = Budget(project, trials)
     with threadpool_limits(limits=THREADS):
         baseline = work.baseline()
-        found = []
-        for estimator in dict.fromkeys(project.training.candidates):
-            candidate, scored = work.search(estimator)
-            found.append((candidate, scored))
-            if on_candidate is not None:
-                on_candidate(candidate)
-    sign = work.sign
-    best, scored = max(found, key=lambda pair: sign * pair[0].cv_mean)
+        found = work.search(budget, on_candidate)
+        best, scored = work.fitted(found)
+    adjusted = adjust(best.pipeline, scored, work.truth, work.folds, project)
+    fitted = replace(best, pipeline=adjusted.pipeline)
     return Training(
-        candidates=[candidate for candidate, _ in found],
-        best=best,
+        candidates=[fitted if candidate.name == best.name else candidate for candidate, _ in found],
+        best=fitted,
         baseline=baseline,
         metric=project.metric,
-        oof=_out_of_fold(rows, work.folds, scored),
+        oof=_out_of_fold(work, adjusted.scored),
         classes=work.classes,
         positive=positive_class(work.classes, project),
         rows=len(rows),
         seconds=time.perf_counter() - started,
         notes=work.notes,
+        threshold=adjusted.threshold,
+        threshold_choice=adjusted.threshold_choice,
+        calibration=adjusted.calibration or {},
+        trials=work.asked,
+        model_source=model_source if best.estimator.startswith(OWN_PREFIX) else None,
     )
-
-
-def _truth(rows: pd.DataFrame, project: Project, features: pd.DataFrame) -> NDArray[Any]:
-    """Labels of the train rows; raises InvalidInput when nothing can be learnt from them."""
-    labelled = len(features)
-    if labelled < FEWEST_ROWS or len(rows) < FEWEST_ROWS // 2:
-        raise InvalidInput(
-            "There are too few labelled rows to train on",
-            detail=f"project {project.name}: {labelled} labelled rows, {len(rows)} of them for training; "
-            f"{FEWEST_ROWS} and {FEWEST_ROWS // 2} are the least",
-            remedy="Send more rows whose target is filled in.",
-        )
-    truth = truth_of(rows, project)
-    if project.is_classification and len(np.unique(truth)) < 2:
-        raise InvalidInput(
-            "All rows to train on have the same label",
-            detail=f"project {project.name}: each of the {len(rows)} train rows is {str(truth[0])!r}",
-            remedy="Send rows of at least one other class, or change training.split in project.yaml.",
-        )
-    if project.task == "binary":
-        _check_binary(sorted(set(truth_of(features, project))), project)
-    return truth
-
-
-def _check_binary(classes: list[str], project: Project) -> None:
-    shown = ", ".join(repr(str(name)) for name in classes[:10])
-    if len(classes) != 2:
-        raise InvalidInput(
-            "A binary task has two classes",
-            detail=f"project {project.name}: the labels of {project.target!r} are {shown}",
-            remedy="Set task to multiclass in project.yaml, or correct the labels.",
-        )
-    positive = project.labels.positive
-    if positive is not None and positive not in classes:
-        raise InvalidInput(
-            "The positive class does not occur",
-            detail=f"project {project.name}: labels.positive is {positive!r}, the labels are {shown}",
-            remedy="Name one of them under labels.positive in project.yaml.",
-        )
 
 
 def dummy_of(project: Project) -> Any:
@@ -197,13 +168,6 @@ def dummy_of(project: Project) -> Any:
     if project.is_classification:
         return DummyClassifier(strategy="prior")
     return DummyRegressor(strategy="median" if project.metric == "mae" else "mean")
-
-
-def truth_of(rows: pd.DataFrame, project: Project) -> NDArray[Any]:
-    """`_label` as an array of str, or of float64 for a regression."""
-    if project.is_classification:
-        return np.array(rows["_label"].astype(str).tolist(), dtype=str)
-    return rows["_label"].to_numpy(dtype=np.float64)
 
 
 class _Work:
@@ -214,38 +178,34 @@ class _Work:
         rows: pd.DataFrame,
         truth: NDArray[Any],
         project: Project,
+        own: OwnModels | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self.project = project
-        self.truth = truth
-        self.rows = rows[list(project.feature_columns)]
+        self.own = own.recipes if own is not None else None
+        self.names = list(dict.fromkeys(project.training.candidates))
+        self.recipes = [recipe_of(name, project.is_classification, self.own) for name in self.names]
+        self.all_rows, self.all_truth = rows[list(project.feature_columns)], truth
         self.classes = [str(name) for name in np.unique(truth)] if project.is_classification else []
         self.sign = -1.0 if project.metric in SMALLER_IS_BETTER else 1.0
         self.notes: list[str] = []
-        self.folds = self._usable(_folds(rows, truth, project, self.notes))
+        self.keys, self.truth = self._sample(rows)
+        self.rows = self.keys[list(project.feature_columns)]
+        self.folds = usable_folds(self.keys, self.truth, project, self.notes)
         self.on_progress = on_progress
         self.best: float | None = None
         self.done = 0
-        estimators = len(dict.fromkeys(project.training.candidates))
-        self.total = estimators * (project.training.trials * len(self.folds) + 1)
+        self.asked: dict[str, int] = {}
 
-    def _usable(self, folds: list[Fold]) -> list[Fold]:
-        """The folds that have two classes on both sides."""
-        if self.project.is_classification:
-            usable = [fold for fold in folds if all(len(np.unique(self.truth[side])) > 1 for side in fold)]
-        else:
-            usable = [fold for fold in folds if all(len(side) > 1 for side in fold)]
-        if len(usable) < len(folds):
-            self.notes.append(
-                f"{len(folds) - len(usable)} of {len(folds)} folds had one class only: left out"
-            )
-        if not usable:
-            raise InvalidInput(
-                "Cross-validation is not possible on these rows",
-                detail=f"project {self.project.name}: no fold has at least two classes on both sides",
-                remedy="Send more labelled rows, or lower training.folds or change training.split in project.yaml.",
-            )
-        return usable
+    def _sample(self, rows: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[Any]]:
+        """The rows that the search looks at, in their order."""
+        most = self.project.training.search_rows
+        if len(rows) <= most:
+            return rows, self.all_truth
+        self.notes.append(f"the search looked at {most:,} of {len(rows):,} train rows; the fit, at all")
+        drawn = np.random.default_rng(self.project.training.seed).choice(len(rows), most, replace=False)
+        drawn.sort()
+        return rows.iloc[drawn].reset_index(drop=True), self.all_truth[drawn]
 
     def baseline(self) -> Baseline:
         """The dummy model on the same folds."""
@@ -254,115 +214,153 @@ class _Work:
             model = dummy_of(self.project).fit(self.rows.iloc[fit], self.truth[fit])
             folds.append(metrics.values(self.truth[held], self._outputs(model, held)))
         means = {name: float(np.mean([fold[name] for fold in folds])) for name in folds[0]}
-        model = dummy_of(self.project).fit(self.rows, self.truth)
+        model = dummy_of(self.project).fit(self.all_rows, self.all_truth)
         return Baseline(str(model.strategy), means, model)
 
-    def search(self, estimator: str) -> tuple[Candidate, list[Outputs]]:
-        """The best of `trials` settings, fitted on all rows, and its out-of-fold outputs."""
-        started = time.perf_counter()
-        trials: list[Trial] = []
-        kept: list[Outputs] = []
-        chosen = 0
-        with _notes_of_warnings() as notes:
-            for index, params in enumerate(_settings(estimator, self.project)):
-                trial, scored = self._try(estimator, params)
-                trials.append(trial)
-                if index == 0 or self.sign * trial.mean > self.sign * trials[chosen].mean:
-                    chosen, kept = index, scored
-            params = trials[chosen].params
-            pipeline = make_pipeline(self.project, estimator, params).fit(self.rows, self.truth)
-        self._step(estimator, trials[chosen].scores)
-        best = trials[chosen]
-        candidate = Candidate(
-            name=estimator,
-            estimator=estimator,
-            params=params,
-            pipeline=pipeline,
-            cv_mean=best.mean,
-            cv_std=float(np.std(best.scores)),
-            cv_scores=best.scores,
-            seconds=time.perf_counter() - started,
-            metric=self.project.metric,
-            trials=trials,
-            notes=notes,
-        )
-        return candidate, kept
+    def search(
+        self, budget: Budget, on_candidate: Callable[[Candidate], None] | None
+    ) -> list[tuple[Candidate, list[Outputs]]]:
+        """Each candidate that worked, with the out-of-fold outputs of its best setting.
 
-    def _try(self, estimator: str, params: dict[str, Any]) -> tuple[Trial, list[Outputs]]:
-        started = time.perf_counter()
-        scores, scored = [], []
+        Raises InvalidInput when none did.
+        """
+        counts = np.unique(self.truth, return_counts=True)[1].tolist() if self.classes else []
+        searches = [
+            CandidateSearch(recipe, self.project, budget, is_uneven(counts), len(self.folds))
+            for recipe in self.recipes
+        ]
+        total = sum(budget.trials(name) for name in self.names) * len(self.folds) + 1
+        kept: dict[str, list[Outputs]] = {}
+        noted: dict[str, list[str]] = {name: [] for name in self.names}
+        told: set[str] = set()
+        found: list[tuple[Candidate, list[Outputs]]] = []
+
+        def settle(search: CandidateSearch) -> None:
+            told.add(search.name)
+            if search.best is None:
+                self.notes.append(_unworked(search))
+                return
+            candidate = _candidate(search, noted[search.name])
+            found.append((candidate, kept[search.name]))
+            if on_candidate is not None:
+                on_candidate(candidate)
+
+        for search in in_turn(searches, budget):
+            scored: list[Outputs] = []
+            before = self.done
+            run = partial(self._folds_of, search.name, scored, budget, total)
+            with _notes_of_warnings() as notes:
+                trial = search.step(run, must_finish=self.best is None)
+            noted[search.name] += notes
+            if search.best is trial:
+                kept[search.name] = scored
+                if self.best is None or self.sign * trial.mean > self.sign * self.best:
+                    self.best = trial.mean
+            if budget.seconds is None:
+                # Folds that a pruned or failed setting did not go through count as done.
+                self._step(search.name, trial.scores, total, before + len(self.folds) - self.done)
+                if search.is_over:
+                    self._step(search.name, trial.scores, total, self._left(search, budget))
+                    settle(search)
+        for search in searches:
+            if search.name not in told:
+                settle(search)
+        self.asked = {search.name: search.asked for search in searches}
+        if not found:
+            raise InvalidInput(
+                "No candidate could be trained",
+                detail=f"project {self.project.name}: " + "; ".join(self.notes),
+                remedy="Mend what the reasons name, or try other training.candidates in project.yaml.",
+            )
+        self.total = max(total, self.done + 1) if budget.seconds is None else self.done + 1
+        return found
+
+    def _left(self, search: CandidateSearch, budget: Budget) -> int:
+        return (budget.trials(search.name) - search.asked) * len(self.folds)
+
+    def _folds_of(
+        self, name: str, scored: list[Outputs], budget: Budget, total: int, params: dict[str, Any]
+    ) -> Iterator[float]:
+        """Fit and score one setting on each fold; outputs go to `scored`."""
+        scores: list[float] = []
         for fit, held in self.folds:
-            pipeline = make_pipeline(self.project, estimator, params)
+            pipeline = make_pipeline(self.project, name, params, len(fit), self.own)
             pipeline.fit(self.rows.iloc[fit], self.truth[fit])
             found = self._outputs(pipeline, held)
+            answers = found.scores if found.probabilities is None else found.probabilities
+            if not np.isfinite(answers).all():
+                raise NotANumber("the model's answers hold values that are not numbers")
             scores.append(metrics.values(self.truth[held], found)[self.project.metric])
             scored.append(found)
-            self._step(estimator, scores)
-        trial = Trial(params, scores, time.perf_counter() - started)
-        if self.best is None or self.sign * trial.mean > self.sign * self.best:
-            self.best = trial.mean
-        return trial, scored
+            share = budget.share
+            self._step(name, scores, total if not share else int(self.done / min(share, 1.0)) + 2)
+            yield scores[-1]
 
     def _outputs(self, model: Any, held: NDArray[Any]) -> Outputs:
         return outputs(model, self.rows.iloc[held], self.project, self.classes or None)
 
-    def _step(self, estimator: str, scores: list[float]) -> None:
-        self.done += 1
-        if self.on_progress is not None:
-            best = self.best if self.best is not None else float(np.mean(scores))
-            self.on_progress(Progress(self.done, self.total, best, estimator))
+    def _step(self, name: str, scores: list[float], total: int, by: int = 1) -> None:
+        if by < 1:
+            return
+        self.done += by
+        best = self.best if self.best is not None else (float(np.mean(scores)) if scores else None)
+        if self.on_progress is not None and best is not None and np.isfinite(best):
+            self.on_progress(Progress(min(self.done, total), total, best, name))
 
-
-def _settings(estimator: str, project: Project) -> Iterator[dict[str, Any]]:
-    """The default setting first, then random ones; plain Python values, as they end up in JSON."""
-    yield default_params(estimator, project.task)
-    space = search_space(estimator, project.task)
-    sampled = _sample(space, project.training.trials - 1, project.training.seed)
-    for params in sampled:
-        yield {
-            name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()
-        }
-
-
-def _sample(space: dict[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
-    # ParameterSampler warns when a space of lists is smaller than the count: there is nothing to draw twice.
-    if all(isinstance(choice, list) for choice in space.values()):
-        count = min(count, int(np.prod([len(choice) for choice in space.values()])))
-    return list(ParameterSampler(space, count, random_state=seed)) if count > 0 else []
-
-
-def _folds(rows: pd.DataFrame, truth: NDArray[Any], project: Project, notes: list[str]) -> list[Fold]:
-    """Folds in keeping with the split: by group, by time (past predicts future), else stratified or shuffled."""
-    seed, wanted = project.training.seed, project.training.folds
-    kind = project.training.split.kind
-    if kind == "time":
-        return list(TimeSeriesSplit(n_splits=min(wanted, len(rows) - 1)).split(rows))
-    if kind == "group":
-        groups = rows["_group"].astype("string").fillna("").to_numpy(dtype=object)
-        count = min(wanted, len(set(groups)))
-        if count < 2:
-            raise InvalidInput(
-                "Cross-validation by group needs two groups",
-                detail=f"project {project.name}: all {len(rows)} train rows are of one group",
-                remedy="Send rows of more groups, or set training.split.kind to random in project.yaml.",
+    def fitted(self, found: list[tuple[Candidate, list[Outputs]]]) -> tuple[FittedCandidate, list[Outputs]]:
+        """The best candidate that can be fitted on all train rows. Raises InvalidInput when none can."""
+        reasons: list[str] = []
+        for candidate, scored in sorted(found, key=lambda pair: -self.sign * pair[0].cv_mean):
+            pipeline = make_pipeline(
+                self.project, candidate.name, candidate.params, len(self.all_rows), self.own
             )
-        if project.is_classification:
-            with warnings.catch_warnings():
-                # A class rarer than the folds is noted through the folds that it leaves unusable.
-                warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-                grouped = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
-                return list(grouped.split(rows, truth, groups))
-        return list(GroupKFold(n_splits=count).split(rows, truth, groups))
-    if not project.is_classification:
-        return list(KFold(min(wanted, len(rows)), shuffle=True, random_state=seed).split(rows))
-    rarest = int(np.unique(truth, return_counts=True)[1].min())
-    if rarest < wanted:
-        notes.append(f"the rarest class has {rarest} train rows, fewer than the {wanted} folds")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        commonest = int(np.unique(truth, return_counts=True)[1].max())
-        stratified = StratifiedKFold(min(wanted, commonest), shuffle=True, random_state=seed)
-        return list(stratified.split(rows, truth))
+            try:
+                with _notes_of_warnings() as notes:
+                    pipeline.fit(self.all_rows, self.all_truth)
+            except Exception as failure:  # noqa: BLE001 - as in a trial: told, and the next best is taken
+                reasons.append(f"{candidate.name} was left out: {reason_of(failure)} when fitted on all rows")
+                continue
+            self.notes += reasons
+            self._step(candidate.name, candidate.cv_scores, self.total)
+            known = {name: getattr(candidate, name) for name in Candidate.__dataclass_fields__}
+            return FittedCandidate(
+                **{**known, "notes": [*candidate.notes, *notes]}, pipeline=pipeline
+            ), scored
+        raise InvalidInput(
+            "No candidate could be fitted on all train rows",
+            detail=f"project {self.project.name}: " + "; ".join(reasons),
+            remedy="Mend what the reasons name, or try other training.candidates in project.yaml.",
+        )
+
+
+def _candidate(search: CandidateSearch, notes: list[str]) -> Candidate:
+    best = search.best
+    assert best is not None
+    failed = [trial for trial in search.trials if trial.state == "failed"]
+    if failed:
+        notes = [
+            *notes,
+            f"{len(failed)} of {len(search.trials)} settings failed, first with {failed[0].error}",
+        ]
+    return Candidate(
+        name=search.name,
+        estimator=search.name,
+        params=best.params,
+        cv_mean=best.mean,
+        cv_std=float(np.std(best.scores)),
+        cv_scores=best.scores,
+        seconds=search.spent,
+        metric=search.project.metric,
+        trials=search.trials,
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def _unworked(search: CandidateSearch) -> str:
+    if not search.trials:
+        return f"{search.name} was not tried: the time was over"
+    reason = next((trial.error for trial in search.trials if trial.error), "the time was over")
+    return f"{search.name} was left out: {reason}"
 
 
 @contextmanager
@@ -382,11 +380,11 @@ def _notes_of_warnings() -> Iterator[list[str]]:
         notes.append(f"{unfinished} fits stopped before they converged")
 
 
-def _out_of_fold(rows: pd.DataFrame, folds: list[Fold], scored: list[Outputs]) -> pd.DataFrame:
-    held = np.concatenate([fold[1] for fold in folds])
+def _out_of_fold(work: _Work, scored: list[Outputs]) -> pd.DataFrame:
+    held = np.concatenate([fold[1] for fold in work.folds])
     frame = pd.DataFrame(
         {
-            "_row": rows["_row"].to_numpy(dtype=object)[held],
+            "_row": work.keys["_row"].to_numpy(dtype=object)[held],
             "_score": np.concatenate([found.scores for found in scored]),
             "_prediction": np.concatenate([found.labels for found in scored]),
         }

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tidemill.errors import Corrupt
 from tidemill.learn.bundle_info import checked_bytes, load_info
 from tidemill.project import Project
+from tidemill.serve.calibration import Calibration
 from tidemill.serve.encoding import column
 from tidemill.serve.scorer import Score, Scorer, Values, Verdict
 from tidemill.serve.trees import Trees
@@ -80,6 +81,9 @@ class CompiledModel:
             self._columns = [column(entry, arrays) for entry in document["columns"]]
             model = document["model"]
             self._link: str = model["link"]
+            calibration = document.get("calibration")
+            self._calibration = None if calibration is None else Calibration(calibration)
+            self._calibrated = 1 if calibration is None else int(calibration["at"])
             self._trees: Trees | None = None
             if model["kind"] == "linear":
                 self._coef, self._intercept = arrays["coef"], arrays["intercept"]
@@ -105,12 +109,12 @@ class CompiledModel:
             row = [0.0] * self._width
             for place, number in zip(places, numbers, strict=True):
                 row[place] = number
-            return _linked(self._trees.one(row), self._link)
+            return self._answer(self._trees.one(row))
         raw = [
             sum(map(mul, map(weights.__getitem__, places), numbers)) + offset
             for weights, offset in zip(self._weights, self._offsets, strict=True)
         ]
-        return _linked(raw, self._link)
+        return self._answer(raw)
 
     def many(self, records: Sequence[Values]) -> list[list[float]]:
         """The same for many records, a matrix at a time."""
@@ -121,8 +125,15 @@ class CompiledModel:
             for each in self._columns:
                 each.fill([record[each.name] for record in lot], matrix)
             raw = matrix @ self._coef.T + self._intercept if self._trees is None else self._trees.many(matrix)
-            found += [_linked(row, self._link) for row in raw.tolist()]
+            found += [self._answer(row) for row in raw.tolist()]
         return found
+
+    def _answer(self, raw: list[float]) -> list[float]:
+        answer = _linked(raw, self._link)
+        if self._calibration is None:
+            return answer
+        own = self._calibration.one(answer[self._calibrated])
+        return [1.0 - own, own] if self._calibrated == 1 else [own, 1.0 - own]
 
 
 class CompiledScorer(Scorer):

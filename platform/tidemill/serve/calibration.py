@@ -1,0 +1,69 @@
+"""Calibration: the monotone map from what a binary model says to a probability that can be taken at its word.
+
+Here belongs applying a map, to one number by plain Python and to many by numpy, since the prediction service must
+not import scikit-learn. Fitting one, and whether it helps, is in `learn/adjusting.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Beyond this a probability's logit is rounding; the map is flat there.
+LEAST = 1e-9
+
+
+class Calibration:
+    """A map as data: {"kind": "sigmoid", "slope", "offset"}, on the logit (Platt 1999 with the logit as score), or
+    {"kind": "isotonic", "x": [...], "y": [...]}, straight between its points and flat outside.
+
+    Raises ValueError when the data is no such map. Slopes are positive and y never falls, so order is kept.
+    """
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._is_sigmoid = document["kind"] == "sigmoid"
+        if self._is_sigmoid:
+            self._slope, self._offset = float(document["slope"]), float(document["offset"])
+            if not (self._slope > 0 and math.isfinite(self._slope) and math.isfinite(self._offset)):
+                raise ValueError("a sigmoid calibration needs a positive slope")
+            return
+        if document["kind"] != "isotonic":
+            raise ValueError(f"there is no calibration {document['kind']!r}")
+        self._x = [float(value) for value in document["x"]]
+        self._y = [float(value) for value in document["y"]]
+        steps = [*zip(self._x, self._x[1:], strict=False)]
+        falls = any(after < before for before, after in zip(self._y, self._y[1:], strict=False))
+        if len(self._x) != len(self._y) or not self._x or falls or any(b <= a for a, b in steps):
+            raise ValueError("an isotonic calibration needs points whose x rises and whose y does not fall")
+
+    def one(self, probability: float) -> float:
+        """The calibrated probability of one answer."""
+        if self._is_sigmoid:
+            inside = min(max(probability, LEAST), 1.0 - LEAST)
+            value = self._slope * math.log(inside / (1.0 - inside)) + self._offset
+            return 1.0 / (1.0 + math.exp(-value)) if value > -700.0 else 0.0
+        place = bisect_right(self._x, probability)
+        if place == 0:
+            return self._y[0]
+        if place == len(self._x):
+            return self._y[-1]
+        x, y = self._x, self._y
+        return y[place - 1] + (y[place] - y[place - 1]) * (probability - x[place - 1]) / (
+            x[place] - x[place - 1]
+        )
+
+    def many(self, probabilities: NDArray[Any]) -> NDArray[Any]:
+        """The same for an array of float64."""
+        if self._is_sigmoid:
+            inside = np.clip(probabilities, LEAST, 1.0 - LEAST)
+            value = self._slope * np.log(inside / (1.0 - inside)) + self._offset
+            with np.errstate(over="ignore"):
+                smooth: NDArray[Any] = 1.0 / (1.0 + np.exp(-value))
+            return smooth
+        straight: NDArray[Any] = np.interp(probabilities, self._x, self._y)
+        return straight
