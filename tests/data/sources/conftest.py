@@ -34,7 +34,7 @@ def _load(name: str) -> None:
 
 
 _load("source_servers")
-from source_servers import Postgres, S3Server, Sshd  # noqa: E402
+from source_servers import Postgres, S3Server, Sshd, SshdWithPasswords  # noqa: E402
 
 
 @contextmanager
@@ -52,6 +52,15 @@ def folder_for_all() -> Iterator[Path]:
 def sshd() -> Iterator[Sshd]:
     with folder_for_all() as folder:
         server = Sshd(folder)
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def sshd_with_passwords() -> Iterator[SshdWithPasswords]:
+    with folder_for_all() as folder:
+        server = SshdWithPasswords(folder)
         server.start()
         yield server
         server.stop()
@@ -304,6 +313,18 @@ def s3_world(home: Home, s3_server: S3Server) -> Iterator[S3World]:
     made = S3World(home, s3_server, f"b{os.urandom(8).hex()}")
     yield made
     made.close()
+
+
+@pytest.fixture
+def strict_s3_world(home: Home) -> Iterator[S3World]:
+    """A store of its own, which can be told to ask what a key may do."""
+    with folder_for_all() as folder:
+        server = S3Server(folder)
+        server.start()
+        made = S3World(home, server, "strict")
+        yield made
+        made.close()
+        server.stop()
 
 
 @pytest.fixture(params=["fake", "share", "sftp", "s3"])

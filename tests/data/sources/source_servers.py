@@ -124,6 +124,40 @@ class Sshd(Server):
         return (self.folder / name).read_text()
 
 
+class SshdWithPasswords(Sshd):
+    """The same, asking for a password alone. Its user's password stands in a copy of /etc/shadow that this process
+    sees in the place of the machine's, which is not touched."""
+
+    PASSWORD = "Sesame-4711"
+
+    def __init__(self, folder: Path) -> None:
+        if (
+            not IS_ROOT
+            or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode
+        ):
+            pytest.skip("only root may show a process another /etc/shadow")
+        super().__init__(folder)
+        config = folder / "sshd_config"
+        text = config.read_text().replace("PasswordAuthentication no", "PasswordAuthentication yes", 1)
+        config.write_text(f"{text}PubkeyAuthentication no\n")
+        made = subprocess.run(
+            ["openssl", "passwd", "-6", "-stdin"],
+            input=self.PASSWORD,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        shadow = folder / "shadow"
+        shadow.touch(mode=0o600)
+        shadow.write_text(
+            f"root:*:20000:0:99999:7:::\n{self.user}:{made.stdout.strip()}:20000:0:99999:7:::\n"
+        )
+
+    def command(self) -> list[str]:
+        script = 'mount --bind "$0" /etc/shadow && exec "$@"'
+        return ["unshare", "-m", "sh", "-c", script, str(self.folder / "shadow"), *super().command()]
+
+
 class S3Server(Server):
     """moto's S3."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import paramiko
 import pytest
-from source_servers import Sshd
+from source_servers import Sshd, SshdWithPasswords
 
 from tidemill.data.sources.fetch import connect
 from tidemill.errors import InvalidInput, SourceAway
@@ -89,6 +89,24 @@ def test_a_user_who_is_not_let_in_is_told_which_file_to_mend(asked, sshd: Sshd, 
     with pytest.raises(InvalidInput, match="let us in") as refused:
         names(home, asked())
     assert "Sesame" not in str(refused.value)
+
+
+def test_a_password_lets_us_in_and_another_does_not(
+    asked, sshd_with_passwords: SshdWithPasswords, home: Home
+) -> None:
+    server = sshd_with_passwords
+    source = asked(port=server.port, host_key=server.public("host"))
+    # A key alone is not what this server asks for.
+    with pytest.raises(InvalidInput, match="let us in"):
+        names(home, source)
+    write(home, "password: wrong-4711\n")
+    with pytest.raises(InvalidInput, match="let us in") as refused:
+        names(home, source)
+    assert "wrong-4711" not in str(refused.value)
+    write(home, f"password: {server.PASSWORD}\n")
+    assert names(home, source) == ["a.csv"]
+    log = (server.folder / "server.log").read_text()
+    assert f"Accepted password for {server.user}" in log
 
 
 def test_a_private_key_that_cannot_be_read_is_not_repeated(asked, home: Home) -> None:
