@@ -25,8 +25,8 @@ from tidemill.store.tables import TableVersion
 
 
 def build(project: Project) -> list[Any]:
-    """The assets `model` and `evaluation` of one project and the promotion gate."""
-    return [_model(project), _evaluation(project), _promotion_gate(project)]
+    """The assets `model` and `evaluation` of one project, the promotion gate and the check for overfitting."""
+    return [_model(project), _evaluation(project), _promotion_gate(project), _overfit(project)]
 
 
 def _model(project: Project) -> Any:
@@ -171,3 +171,25 @@ def _promotion_gate(project: Project) -> Any:
         )
 
     return promotion_gate
+
+
+def _overfit(project: Project) -> Any:
+    @asset_check(
+        asset=[project.name, "evaluation"],
+        name="overfit",
+        description="The metric holds from train rows and cross-validation to the held-out rows.",
+    )
+    def overfit(evaluation: BundleVersion, home: HomeResource) -> AssetCheckResult:
+        from tidemill.learn.bundle_info import load_info
+
+        found = load_info(home.home.models(project.name), evaluation.version).evaluation or {}
+        gaps = found.get("gaps") or {}
+        warnings = gaps.get("warnings", [])
+        return AssetCheckResult(
+            passed=not warnings,
+            severity=AssetCheckSeverity.WARN,
+            description="; ".join(warnings) or "no gap beyond chance and custom",
+            metadata={"gaps": MetadataValue.json(gaps)},
+        )
+
+    return overfit

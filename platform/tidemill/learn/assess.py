@@ -14,11 +14,12 @@ import pandas as pd
 from tidemill.errors import Corrupt, NotFound
 from tidemill.home import Home
 from tidemill.learn.bundle import add_evaluation, load_model
-from tidemill.learn.bundle_info import BundleInfo
+from tidemill.learn.bundle_info import BundleInfo, load_info
 from tidemill.learn.comparison import Comparison, compare
 from tidemill.learn.evaluation import Evaluation, evaluate
 from tidemill.learn.gate import GateDecision, decide
 from tidemill.learn.plots import plot_evaluation
+from tidemill.learn.studies import study
 from tidemill.project import Project
 from tidemill.serve.deployment import current
 from tidemill.store.state import State
@@ -41,7 +42,13 @@ def assess(home: Home, state: State, project: Project, version: int, features: p
     """
     models = home.models(project.name)
     pipeline = load_model(models, version)
-    evaluation = evaluate(pipeline, features, project)
+    evaluation = study(
+        pipeline,
+        features,
+        project,
+        evaluate(pipeline, features, project),
+        cv_scores=load_info(models, version).cv.get("scores", []),
+    )
     comparison = _against_live(home, state, project, version, pipeline, features)
     decision = decide(evaluation, project, comparison)
     evaluation = replace(evaluation, comparison=comparison)

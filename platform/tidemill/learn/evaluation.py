@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from tidemill.learn import metrics
+from tidemill.learn import calibration, metrics
 from tidemill.learn.comparison import Comparison
 from tidemill.learn.features import TEST, TRAIN
 from tidemill.learn.learnable import truth_of
@@ -26,7 +26,6 @@ from tidemill.project import Project
 MOST_POINTS = 100
 MOST_RESIDUALS = 300
 MOST_CURVES = 10
-CALIBRATION_BINS = 10
 
 Points = list[list[float]]
 
@@ -37,8 +36,10 @@ class Evaluation:
 
     `confusion` is {"classes": [...], "counts": [[...]]} with a line per true class. `roc` and `pr` map a class to
     [false positive rate, true positive rate] and [recall, precision]. `calibration` lists, for ten equal bins of
-    the positive class's probability, {"predicted", "observed", "rows"}. `residuals` lists [predicted, actual].
-    `comparison` is with the model that was live.
+    the positive class's probability, {"predicted", "observed", "low", "high", "rows"}. `residuals` lists
+    [predicted, actual].
+    `comparison` is with the model that was live. What follows it is from the studies (`learn/studies.py`), as plain
+    values of the dataclasses there; `studied_rows` is how many held-out rows the costly ones looked at.
     """
 
     metric: str
@@ -54,6 +55,14 @@ class Evaluation:
     calibration: list[dict[str, float]] = field(default_factory=list)
     residuals: Points = field(default_factory=list)
     comparison: Comparison | None = None
+    calibration_error: dict[str, Any] | None = None
+    slices: list[dict[str, Any]] = field(default_factory=list)
+    fairness: list[dict[str, Any]] = field(default_factory=list)
+    importance: dict[str, Any] | None = None
+    residuals_by: list[dict[str, Any]] = field(default_factory=list)
+    learning_curve: dict[str, Any] | None = None
+    gaps: dict[str, Any] | None = None
+    studied_rows: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -124,23 +133,8 @@ def _classification_points(truth: NDArray[Any], found: Outputs) -> dict[str, Any
         "confusion": {"classes": found.classes, "counts": counts.tolist()},
         "roc": roc,
         "pr": pr,
-        "calibration": _calibration(truth, found),
+        "calibration": calibration.curve(truth, found),
     }
-
-
-def _calibration(truth: NDArray[Any], found: Outputs) -> list[dict[str, float]]:
-    """Mean probability and observed share per bin; of the positive class, or of the label in a multiclass task."""
-    hit = truth == (found.positive if found.positive is not None else found.labels)
-    bins = np.minimum((found.scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    return [
-        {
-            "predicted": float(found.scores[bins == index].mean()),
-            "observed": float(hit[bins == index].mean()),
-            "rows": int((bins == index).sum()),
-        }
-        for index in range(CALIBRATION_BINS)
-        if (bins == index).any()
-    ]
 
 
 def _regression_points(truth: NDArray[Any], found: Outputs) -> dict[str, Any]:
