@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from tidemill.learn import metrics
-from tidemill.learn.scoring import outputs
+from tidemill.learn.scoring import outputs, take
 from tidemill.project import NUMERIC, SMALLER_IS_BETTER, Project
 
 REPEATS = 5
@@ -24,6 +25,7 @@ CORRELATED = 0.7
 # Predicted rows in all, which keeps wide tables to some seconds.
 _WORK = 50_000
 _FEWEST_ROWS = 200
+_ROWS_AT_ONCE = 20_000
 _MOST_SECONDS = 20.0
 
 
@@ -56,7 +58,7 @@ def importances(pipeline: Any, rows: pd.DataFrame, truth: NDArray[Any], project:
     """The importance of each feature for `pipeline` on `rows` (held-out), whose labels are `truth`.
 
     Breiman (2001), as scikit-learn's `permutation_importance`: with the same seed, rows and metric the shuffles are
-    the same. All repeats of a column are answered in one call. Spread is the population's, as there.
+    the same. Many shuffles are answered in one call. Spread is the population's, as there.
     """
     names = list(project.feature_columns)
     table = rows[names].reset_index(drop=True)
@@ -65,22 +67,22 @@ def importances(pipeline: Any, rows: pd.DataFrame, truth: NDArray[Any], project:
     classes = sorted({*map(str, truth), *map(str, pipeline.classes_)}) if project.is_classification else None
     orders = _orders(len(table), project.training.seed)
     sign = -1.0 if project.metric in SMALLER_IS_BETTER else 1.0
-    whole = metrics.values(truth, outputs(pipeline, table, project, classes))[project.metric]
-    repeated = pd.concat([table] * REPEATS, ignore_index=True)
+    whole = metrics.value(project.metric, truth, outputs(pipeline, table, project, classes))
+    at_once = max(1, _ROWS_AT_ONCE // (REPEATS * len(table)))
     found: list[tuple[str, float, float]] = []
     began = time.monotonic()
-    for name in names:
+    for start in range(0, len(names), at_once):
         if time.monotonic() - began > _MOST_SECONDS:
             break
-        shuffled = repeated.copy(deep=False)
-        shuffled[name] = pd.concat([table[name].iloc[order] for order in orders], ignore_index=True)
-        answers = outputs(pipeline, shuffled, project, classes)
-        drops = []
-        for repeat in range(REPEATS):
-            part = slice(repeat * len(table), (repeat + 1) * len(table))
-            value = metrics.values(truth, _part(answers, part))[project.metric]
-            drops.append(sign * (whole - value))
-        found.append((name, float(np.mean(drops)), float(np.std(drops))))
+        batch = names[start : start + at_once]
+        copies = pd.concat([_shuffled(table, name, order) for name in batch for order in orders])
+        answers = outputs(pipeline, copies.reset_index(drop=True), project, classes)
+        for place, name in enumerate(batch):
+            first = place * REPEATS * len(table)
+            ends = [first + repeat * len(table) for repeat in range(REPEATS + 1)]
+            parts = [take(answers, slice(low, high)) for low, high in pairwise(ends)]
+            drops = [sign * (whole - metrics.value(project.metric, truth, part)) for part in parts]
+            found.append((name, float(np.mean(drops)), float(np.std(drops))))
     friends = correlated(table, project)
     shown = [Importance(name, drop, std, friends.get(name, [])) for name, drop, std in found]
     shown.sort(key=lambda one: -one.drop)
@@ -106,9 +108,10 @@ def _orders(rows: int, seed: int) -> list[NDArray[Any]]:
     return orders
 
 
-def _part(found: Any, part: slice) -> Any:
-    probabilities = found.probabilities[part] if found.probabilities is not None else None
-    return type(found)(found.labels[part], found.scores[part], probabilities, found.classes, found.positive)
+def _shuffled(table: pd.DataFrame, name: str, order: NDArray[Any]) -> pd.DataFrame:
+    copy = table.copy(deep=False)
+    copy[name] = table[name].iloc[order].reset_index(drop=True)
+    return copy
 
 
 def correlated(table: pd.DataFrame, project: Project) -> dict[str, list[str]]:

@@ -97,4 +97,4 @@ def _measured(truth: NDArray[Any], found: Outputs, project: Project) -> Interval
     name = project.metric
     weighted = {name: metrics.weighted_metrics(truth, found)[name]}
     drawn = metrics.draws(weighted, len(truth), seed=project.training.seed, resamples=200)[name]
-    return metrics.interval_of(metrics.values(truth, found)[name], drawn)
+    return metrics.interval_of(metrics.value(name, truth, found), drawn)

@@ -72,7 +72,7 @@ def gaps(
 def _measured(truth: NDArray[Any], found: Outputs, name: str, seed: int) -> tuple[float, NDArray[Any]]:
     weighted = {name: metrics.weighted_metrics(truth, found)[name]}
     drawn = metrics.draws(weighted, len(truth), seed=seed, resamples=400)[name]
-    return metrics.values(truth, found)[name], drawn
+    return metrics.value(name, truth, found), drawn
 
 
 def _warnings(name: str, loss: Interval, gained: float, cv_loss: Interval | None) -> Sequence[str]:

@@ -7,7 +7,7 @@ belongs to `learn/metrics.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,3 +81,11 @@ def answers(
     least = project.serving.threshold if threshold is None else threshold
     labels = np.where(scores >= least, names[index], names[1 - index])
     return Outputs(labels, scores, probabilities, classes, positive, least)
+
+
+def take(found: Outputs, chosen: NDArray[Any] | slice) -> Outputs:
+    """The answers for some of the rows, by mask, positions or slice."""
+    probabilities = found.probabilities[chosen] if found.probabilities is not None else None
+    return replace(
+        found, labels=found.labels[chosen], scores=found.scores[chosen], probabilities=probabilities
+    )

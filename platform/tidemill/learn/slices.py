@@ -18,7 +18,7 @@ from scipy.special import ndtr
 from tidemill.learn import metrics
 from tidemill.learn.groups import OTHERS, Group, column_of, groups_of, kind_of, missing_or_not
 from tidemill.learn.metrics import Interval
-from tidemill.learn.scoring import Outputs
+from tidemill.learn.scoring import Outputs, take
 from tidemill.project import CATEGORICAL, SMALLER_IS_BETTER, Project
 
 # Fewer rows, or fewer of a class, say nothing of a slice.
@@ -102,8 +102,8 @@ def _slice(group: Group, truth: NDArray[Any], found: Outputs, project: Project, 
                 return Slice(group.column, group.name, count, note="too few rows of a class to judge")
     name, seed = project.metric, project.training.seed
     part = take(found, inside)
-    value = metrics.values(truth[inside], part)[name]
-    rest = metrics.values(truth[~inside], take(found, ~inside))[name]
+    value = metrics.value(name, truth[inside], part)
+    rest = metrics.value(name, truth[~inside], take(found, ~inside))
     weighted = {name: metrics.weighted_metrics(truth[inside], part)[name]}
     drawn = metrics.draws(weighted, count, seed=seed, resamples=_resamples(count))[name]
     # The spread of the rest is that of all rows, scaled to its number: a bootstrap of each rest would cost most.
@@ -131,12 +131,6 @@ def _spread(truth: NDArray[Any], found: Outputs, inside: NDArray[Any], project: 
 
 def _resamples(rows: int) -> int:
     return int(np.clip(_CELLS // rows, 100, 200))
-
-
-def take(found: Outputs, chosen: NDArray[Any]) -> Outputs:
-    """The answers for some of the rows, by mask or positions."""
-    probabilities = found.probabilities[chosen] if found.probabilities is not None else None
-    return Outputs(found.labels[chosen], found.scores[chosen], probabilities, found.classes, found.positive)
 
 
 def _adjusted(judged: list[Slice]) -> list[Slice]:

@@ -22,8 +22,8 @@ from tidemill.learn.importance import importances, sample
 from tidemill.learn.learning_curve import learning_curve
 from tidemill.learn.overfitting import gaps
 from tidemill.learn.residuals import residuals_by_column
-from tidemill.learn.scoring import Outputs, outputs
-from tidemill.learn.slices import slices, take
+from tidemill.learn.scoring import Outputs, outputs, take
+from tidemill.learn.slices import slices
 from tidemill.learn.training import THREADS, truth_of
 from tidemill.project import Project
 
