@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 from sklearn.inspection import permutation_importance
 
 from tidemill.learn.importance import REPEATS, correlated, importances
-from tidemill.learn.training import truth_of
+from tidemill.learn.learnable import truth_of
 from tidemill.project import Column, Project
 
 

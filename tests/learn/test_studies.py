@@ -9,12 +9,13 @@ from scipy.stats import f_oneway, ttest_1samp
 
 from tests.learn.conftest import features_of
 from tidemill.learn.evaluation import Evaluation, evaluate
+from tidemill.learn.learnable import truth_of
 from tidemill.learn.learning_curve import learning_curve
 from tidemill.learn.overfitting import gaps
 from tidemill.learn.residuals import residuals_by_column
 from tidemill.learn.scoring import answers
 from tidemill.learn.studies import study
-from tidemill.learn.training import train, truth_of
+from tidemill.learn.training import train
 from tidemill.project import Column, Project
 
 

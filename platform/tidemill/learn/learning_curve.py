@@ -17,9 +17,9 @@ from sklearn.base import clone
 from tidemill.learn import metrics
 from tidemill.learn.features import TRAIN
 from tidemill.learn.importance import sample
+from tidemill.learn.learnable import truth_of
 from tidemill.learn.metrics import Interval
 from tidemill.learn.scoring import Outputs, outputs
-from tidemill.learn.training import truth_of
 from tidemill.project import Project
 
 SHARES = (0.125, 0.25, 0.5)

@@ -19,12 +19,13 @@ from tidemill.learn.evaluation import Evaluation
 from tidemill.learn.fairness import fairness
 from tidemill.learn.features import TEST, TRAIN
 from tidemill.learn.importance import importances, sample
+from tidemill.learn.learnable import truth_of
 from tidemill.learn.learning_curve import learning_curve
 from tidemill.learn.overfitting import gaps
 from tidemill.learn.residuals import residuals_by_column
 from tidemill.learn.scoring import Outputs, outputs, take
 from tidemill.learn.slices import slices
-from tidemill.learn.training import THREADS, truth_of
+from tidemill.learn.training import THREADS
 from tidemill.project import Project
 
 
