@@ -11,6 +11,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from api import (
+    batch,
     ingest,
     label_studio,
     labels,
@@ -49,6 +50,7 @@ ROUTERS = (
     training,
     models,
     predict,
+    batch,
     monitoring,
     service,
 )

@@ -350,6 +350,25 @@ DEPLOYMENT: Out = (
     {"champion": 1, "previous": None, "revision": 1, "changed_at": AT, "history": [EVENT]},
 )
 PREDICTED: Out = (client_types.Prediction | PredictionList, ANSWER)
+BATCH_PATH = f"{PATH}/batch-predictions/{RUN.replace('-', '')}"
+BATCH: Out = (
+    client_types.BatchInfo,
+    {
+        "id": RUN.replace("-", ""),
+        "name": "hospital_c.csv",
+        "format": "csv",
+        "log": False,
+        "status": "succeeded",
+        "rows": 120_000,
+        "errors": 3,
+        "model_version": 1,
+        "problem": None,
+        "created_at": AT,
+        "ended_at": AT,
+        "url": BATCH_PATH,
+        "result_url": f"{BATCH_PATH}/result",
+    },
+)
 LOGGED_LIST: Out = (LoggedList, {"predictions": [LOGGED]})
 ONE_LOGGED: Out = (client_types.LoggedPrediction, {**LOGGED, "truth": None})
 RECEIPT: Out = (client_types.TruthReceipt, {"accepted": 1, "matched": 1, "unmatched": 0})

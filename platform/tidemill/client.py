@@ -32,6 +32,7 @@ from tidemill.client_types import (
     AlertState,
     AnnotatorInfo,
     AnswerInfo,
+    BatchInfo,
     ColumnProfile,
     DeploymentInfo,
     FileRecord,
@@ -451,6 +452,55 @@ class Client:
         """One answer per record, in order; all or none."""
         body = {"records": [_plain(record) for record in records]}
         return cast("list[Prediction]", self._post(_at(project, "predictions"), body)["predictions"])
+
+    def start_batch(
+        self,
+        project: str,
+        file: str | Path,
+        *,
+        format: Literal["csv", "parquet"] = "csv",
+        version: int | None = None,
+        log: bool = False,
+    ) -> BatchInfo:
+        """Send a whole file to be scored beside the online path; `wait_batch` waits, `batch_result` fetches."""
+        given = {"name": Path(file).name, "format": format, "version": version, "log": str(log).lower()}
+        params = {name: value for name, value in given.items() if value is not None}
+        with Path(file).open("rb") as handle:
+            headers = {"Content-Type": "application/octet-stream"}
+            path = _at(project, "batch-predictions")
+            found = self._json("POST", path, params=params, content=_pieces(handle), headers=headers)
+        return cast(BatchInfo, found)
+
+    def batch(self, project: str, batch_id: str) -> BatchInfo:
+        return cast(BatchInfo, self._get(_at(project, "batch-predictions", batch_id)))
+
+    def wait_batch(
+        self,
+        project: str,
+        batch_id: str,
+        timeout: float = 3600.0,
+        on_progress: Callable[[BatchInfo], None] | None = None,
+    ) -> BatchInfo:
+        """The batch once it has ended, well or not. Raises StillWorking after `timeout` seconds."""
+        return _wait(
+            lambda: self.batch(project, batch_id),
+            lambda found: found["status"] in ("succeeded", "failed"),
+            timeout,
+            f"The batch {batch_id}",
+            on_progress,
+        )
+
+    def batch_result(self, project: str, batch_id: str, target: str | Path) -> Path:
+        """Write the result of a batch to `target`, in pieces."""
+        path = _at(project, "batch-predictions", batch_id, "result")
+        with self._lost(), self._http.stream("GET", path) as response:
+            if not response.is_success:
+                response.read()
+                raise _error_of(response)
+            with Path(target).open("wb") as handle:
+                for piece in response.iter_bytes():
+                    handle.write(piece)
+        return Path(target)
 
     def predictions(self, project: str, limit: int = 50) -> list[LoggedPrediction]:
         """The newest logged predictions, newest first."""

@@ -264,6 +264,24 @@ class TrainingInfo(RunInfo):
     progress: TrainingProgress | None
 
 
+class BatchInfo(TypedDict):
+    """A file on its way through a model. `problem` says why it failed; `result_url` is there once it succeeded."""
+
+    id: str
+    name: str
+    format: Literal["csv", "parquet"]
+    log: bool
+    status: Literal["queued", "running", "succeeded", "failed"]
+    rows: int
+    errors: int
+    model_version: int | None
+    problem: dict[str, Any] | None
+    created_at: str
+    ended_at: str | None
+    url: str
+    result_url: str | None
+
+
 class Launched(TypedDict):
     id: str
     status: RunStatus

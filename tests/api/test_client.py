@@ -93,6 +93,10 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "start_round",
         "undo_answer",
         "label_studio_link",  # tried in test_label_studio.py
+        # tried in test_batch.py
+        "batch",
+        "batch_result",
+        "start_batch",
         # tried in test_training.py
         "cancel_training",
         "follow_training",

@@ -62,6 +62,9 @@ ROUTES = [
     ("POST", f"{PROJECT}/predictions"),
     ("GET", f"{PROJECT}/predictions"),
     ("GET", f"{PROJECT}/predictions/x"),
+    ("POST", f"{PROJECT}/batch-predictions"),
+    ("GET", f"{PROJECT}/batch-predictions/0"),
+    ("GET", f"{PROJECT}/batch-predictions/0/result"),
     ("POST", f"{PROJECT}/ground-truth"),
     ("GET", f"{PROJECT}/quality"),
     ("GET", f"{PROJECT}/drift"),
@@ -134,6 +137,7 @@ def test_the_table_names_every_route(app: FastAPI) -> None:
                 version="1",
                 prediction="x",
                 alert="1",
+                batch="0",
             ),
         )
         for path, methods in app.openapi()["paths"].items()

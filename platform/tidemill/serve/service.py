@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from tidemill.errors import NotReady, TidemillError
 from tidemill.home import Home
+from tidemill.learn.bundle_info import load_info
 from tidemill.project import Project
 from tidemill.serve import deployment
 from tidemill.serve.record import CheckedRecord, RecordContract
@@ -183,6 +184,17 @@ class PredictionService:
         with self._load_lock:
             models = self._home.models(self.project_name)
             self._prepared = self._make_scorer(models, version, self._contract_of(models, version))
+
+    def open_version(self, version: int) -> Live:
+        """Any version with its own contract and today's policies, for work beside the live one.
+
+        Raises NotFound or Corrupt.
+        """
+        models = self._home.models(self.project_name)
+        load_info(models, version)
+        project = self._with_policies(self._contract_of(models, version))
+        scorer = self._make_scorer(models, version, project)
+        return Live(scorer, RecordContract(project), project, 0, self._policies_mark())
 
     def follow(self) -> None:
         """Load what is deployed, in this thread, if it is not live yet. Failures are kept for `readiness`."""
