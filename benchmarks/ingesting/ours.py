@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas  # noqa: F401 - pyarrow imports it while it makes its first array
+
+import tidemill.data.workbook  # noqa: F401 - imported while the first workbook is opened
 from tidemill.data.accept import Acceptor
 from tidemill.data.ingest import ingest_pending
 from tidemill.data.ledger import rejects_file

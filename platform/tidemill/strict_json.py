@@ -16,12 +16,10 @@ def loads(text: str, *, exact_numbers: bool = False) -> Any:
 
     Raises ValueError saying what is wrong (of a syntax error with its place: json.JSONDecodeError).
     """
-    number = _finite_text if exact_numbers else _finite
-    options: dict[str, Any] = {"parse_int": str} if exact_numbers else {}
+    if text.startswith("\ufeff"):
+        raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
     try:
-        document = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=number, **options
-        )
+        document = (_EXACT if exact_numbers else _AS_FLOATS).decode(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if "\\u" in text and _has_surrogate(document):
@@ -60,3 +58,10 @@ def _has_surrogate(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_surrogate(name) or _has_surrogate(one) for name, one in value.items())
     return isinstance(value, list) and any(_has_surrogate(one) for one in value)
+
+
+# Made once: making a reader costs as much as reading a short document.
+_AS_FLOATS = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)
+_EXACT = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite_text, parse_int=str
+)

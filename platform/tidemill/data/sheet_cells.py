@@ -43,16 +43,19 @@ AFTER = {
     T: (T_END,),
     T_END: (IS_END,),
 }
-PAIRS = np.zeros(256, bool)
-for _first, _seconds in AFTER.items():
-    PAIRS[[_first * 16 + second for second in _seconds]] = True
-OPENING = np.full(256, NO, np.uint8)
-OPENING[[ord(letter) for letter in "rcvfit"]] = (ROW, C, V, F, IS, T)
-CLOSING = np.full(256, NO, np.uint8)
-CLOSING[[ord(letter) for letter in "rcvfit"]] = (ROW_END, C_END, V_END, F_END, IS_END, T_END)
+
+
+def _table(numbers: dict[int, int], otherwise: int) -> bytes:
+    """What each of the 256 bytes becomes. Bytes are translated several times as fast as an array is indexed."""
+    return bytes(numbers.get(each, otherwise) for each in range(256))
+
+
+# 1 for two tags, each in half a byte, of which the second must not come behind the first.
+PAIRS = _table({first * 16 + second: 0 for first, seconds in AFTER.items() for second in seconds}, 1)
+OPENING = _table(dict(zip(b"rcvfit", (ROW, C, V, F, IS, T), strict=True)), NO)
+CLOSING = _table(dict(zip(b"rcvfit", (ROW_END, C_END, V_END, F_END, IS_END, T_END), strict=True)), NO)
 # How long a tag is that can hold nothing but its name; 0 where it varies.
-LENGTHS = np.zeros(16, np.int64)
-LENGTHS[[ROW_END, C_END, V_END, F_END, IS_END, T_END]] = (6, 4, 4, 4, 5, 4)
+LENGTHS = _table({ROW_END: 6, C_END: 4, V_END: 4, F_END: 4, IS_END: 5, T_END: 4}, 0)
 MASKS = np.array([(1 << (8 * length)) - 1 for length in range(8)] + [(1 << 64) - 1], np.uint64)
 # Any large odd numbers: they mix eight bytes each into one number that tells texts apart.
 FACTORS = {0: 0x9E3779B97F4A7C15, 8: 0xC2B2AE3D27D4EB4F, 16: 0x165667B19E3779F9}
@@ -113,9 +116,9 @@ def _tags(xml: Bytes, size: int) -> tuple[Numbers, npt.NDArray[np.uint8]]:
     """Where each tag begins, and what it is; the last place is the end."""
     tags = np.flatnonzero(xml == ord("<"))
     letter = xml[tags + 1]
-    codes = OPENING[letter]
+    codes = _translated(letter, OPENING).copy()
     closing = np.flatnonzero(letter == ord("/"))
-    codes[closing] = CLOSING[xml[tags[closing] + 2]]
+    codes[closing] = _translated(xml[tags[closing] + 2], CLOSING)
     tags = np.append(tags, size)
     # A tag that closes itself ends just before the next begins.
     for open_code, empty_code in ((ROW, ROW_EMPTY), (C, C_EMPTY), (F, F_EMPTY)):
@@ -126,11 +129,11 @@ def _tags(xml: Bytes, size: int) -> tuple[Numbers, npt.NDArray[np.uint8]]:
     empty_formulas = np.flatnonzero(codes == F_EMPTY)
     if (xml[tags[empty_formulas + 1] - 1] != ord(">")).any():
         raise Unusual
-    if not len(codes) or not PAIRS[codes[:-1].astype(np.int64) * 16 + codes[1:]].all():
+    if not len(codes) or _translated((codes[:-1] << 4) | codes[1:], PAIRS).any():
         raise Unusual
     if codes[0] not in (ROW, ROW_EMPTY) or codes[-1] not in (ROW_END, ROW_EMPTY):
         raise Unusual
-    lengths = LENGTHS[codes]
+    lengths = _translated(codes, LENGTHS)
     if ((np.diff(tags) != lengths) & (lengths > 0)).any():
         raise Unusual
     for code, name in ((V, b"<v>"), (IS, b"<is>")):
@@ -138,6 +141,10 @@ def _tags(xml: Bytes, size: int) -> tuple[Numbers, npt.NDArray[np.uint8]]:
         if not np.array_equal(_eight(xml, at) & MASKS[len(name)], _eight_of(name, len(at))):
             raise Unusual
     return tags, codes
+
+
+def _translated(codes: npt.NDArray[np.uint8], table: bytes) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(codes.tobytes().translate(table), np.uint8)
 
 
 @dataclass(frozen=True)
