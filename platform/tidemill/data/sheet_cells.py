@@ -129,7 +129,7 @@ def _tags(xml: Bytes, size: int) -> tuple[Numbers, npt.NDArray[np.uint8]]:
     empty_formulas = np.flatnonzero(codes == F_EMPTY)
     if (xml[tags[empty_formulas + 1] - 1] != ord(">")).any():
         raise Unusual
-    if not len(codes) or _translated((codes[:-1] << 4) | codes[1:], PAIRS).any():
+    if not len(codes) or _translated(codes[:-1] * np.uint8(16) + codes[1:], PAIRS).any():
         raise Unusual
     if codes[0] not in (ROW, ROW_EMPTY) or codes[-1] not in (ROW_END, ROW_EMPTY):
         raise Unusual
