@@ -1,4 +1,4 @@
-"""What starts by itself: jobs, the sensors for landed files, sources and answers, the schedule of the drift report.
+"""What starts by itself: jobs, sensors for landed files, sources, answers and trainings, schedules.
 
 The API starts the same jobs by name; nothing here decides what a step does.
 """
@@ -6,6 +6,7 @@ The API starts the same jobs by name; nothing here decides what a step does.
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dagster import (
@@ -24,7 +25,15 @@ from dagster import (
 )
 
 from resources.home import HomeResource
-from tidemill.ops.runs import TAG_JOB, TAG_PROJECT, TAG_TRAINS, TRAINS, job_name
+from tidemill.ops.runs import (
+    TAG_JOB,
+    TAG_PROJECT,
+    TAG_REASON,
+    TAG_TRAINS,
+    TAG_TRIGGER,
+    TRAINS,
+    job_name,
+)
 from tidemill.project import Project
 
 UNDER_WAY = [
@@ -97,6 +106,77 @@ def build_schedule(project: Project, job: Any) -> ScheduleDefinition:
         execution_timezone="UTC",
         default_status=DefaultScheduleStatus.RUNNING,
     )
+
+
+def build_training_schedule(project: Project, job: Any) -> ScheduleDefinition:
+    """A training by `training.schedule`, where the project has one."""
+    return ScheduleDefinition(
+        name=f"{project.name}__scheduled_training",
+        job=job,
+        cron_schedule=str(project.training.schedule),
+        execution_timezone="UTC",
+        default_status=DefaultScheduleStatus.RUNNING,
+        tags=_training_tags(project, "schedule", f"schedule {project.training.schedule}"),
+    )
+
+
+def build_training_sensor(project: Project, job: Any) -> Any:
+    """A training when `training.triggers` says so: new rows, new labels, drift; never two in a cool-down."""
+
+    @sensor(
+        name=f"{project.name}__training_triggers",
+        job=job,
+        minimum_interval_seconds=30,
+        default_status=DefaultSensorStatus.RUNNING,
+        description=f"Starts {project.name}__training on new rows, new labels or drift, as project.yaml says.",
+    )
+    def training_triggers(context: SensorEvaluationContext, home: HomeResource) -> RunRequest | SkipReason:
+        from tidemill.learn.triggers import due, seen_by_newest_model, seen_now
+
+        policy = project.training.triggers
+        if waits := _cooling(context, project, policy.cooldown_hours):
+            return SkipReason(waits)
+        state = home.state()
+        now = seen_now(home.home, state, project.name)
+        # What a failed training saw does not start another one: only what came after it does.
+        before = _later(seen_by_newest_model(home.home, state, project.name), context.cursor)
+        found = due(policy, now, before)
+        if found is None:
+            return SkipReason("Nothing that project.yaml wants a training for.")
+        context.update_cursor(json.dumps(asdict(now)))
+        tags = _training_tags(project, found.trigger, found.reason)
+        return RunRequest(run_key=f"{project.name}:training:{time.time_ns()}", tags=tags)
+
+    return training_triggers
+
+
+def _cooling(context: SensorEvaluationContext, project: Project, hours: float) -> str | None:
+    """Why no training may start by itself now, or None."""
+    for job in sorted(TRAINS):
+        wanted = RunsFilter(tags={TAG_PROJECT: project.name, TAG_JOB: job})
+        for record in context.instance.get_run_records(wanted, limit=1):
+            if not record.dagster_run.is_finished:
+                return "A training of this project waits or goes on."
+            age = time.time() - record.create_timestamp.timestamp()
+            if age < hours * 3600:
+                return f"The last training began {age / 3600:.1f} h ago; the cool-down is {hours:g} h."
+    return None
+
+
+def _later(model: Any, cursor: str | None) -> Any:
+    """What the newest model saw, or what the last run that was triggered here saw, whichever is more."""
+    asked = json.loads(cursor) if cursor else {}
+    return type(model)(**{name: max(value, asked.get(name, 0)) for name, value in asdict(model).items()})
+
+
+def _training_tags(project: Project, trigger: str, reason: str) -> dict[str, str]:
+    return {
+        TAG_PROJECT: project.name,
+        TAG_JOB: "training",
+        TAG_TRAINS: project.name,
+        TAG_TRIGGER: trigger,
+        TAG_REASON: reason,
+    }
 
 
 def build_sensor(project: Project, job: Any) -> Any:

@@ -49,7 +49,11 @@ def build_definitions(home: Home, resources: dict[str, Any] | None = None) -> De
             sensors.append(automation.build_lookout(project))
         if "labels" in by_name:
             sensors.append(automation.build_labels_sensor(project, by_name["labels"]))
+        if project.training.triggers.is_any:
+            sensors.append(automation.build_training_sensor(project, by_name["training"]))
         schedules.append(automation.build_schedule(project, by_name["monitoring"]))
+        if project.training.schedule:
+            schedules.append(automation.build_training_schedule(project, by_name["training"]))
     return Definitions(
         assets=assets,
         asset_checks=checks,

@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.project_part import Part
+from tidemill.project_triggers import Cron, Triggers
 
 Estimator = Literal[
     "linear", "random_forest", "hist_gradient_boosting", "nearest_neighbours", "text",
@@ -99,6 +100,8 @@ class Training(Part):
         description="Kinds of model to try. lightgbm, xgboost and catboost need the extra `boosters`; model.NAME "
         "is the class NAME of model.py beside project.yaml.",
     )
+    schedule: Cron | None = Field(None, description="Cron line, in UTC, at which a training starts.")
+    triggers: Triggers = Triggers()
     trials: int | None = Field(
         None,
         ge=1,

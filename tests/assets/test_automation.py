@@ -142,3 +142,90 @@ def test_only_a_project_with_sources_to_look_at_has_a_sensor_for_them(churn: Hom
     file.write_text(f"{file.read_text()}\nsources: [{{kind: share, name: lab, path: '/mnt/x/*.csv'}}]\n")
     names = [sensor.name for sensor in build_definitions(churn).sensors or ()]
     assert "churn__sources" in names
+
+
+def training_trigger(home: Home, instance: DagsterInstance, cursor: str | None = None):
+    project = load_project(home, "churn")
+    sensor = automation.build_training_sensor(project, automation.build_jobs(project)["training"])
+    resources = {"home": default_resources(home)["home"]}
+    with build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context:
+        return sensor(context), context.cursor
+
+
+def with_rows(home: Home, rows: int) -> None:
+    import pyarrow as pa
+
+    from tidemill.store.tables import TableStore
+
+    store = TableStore(home.tables("churn"))
+    with store.draft("raw") as draft:
+        draft.write(pa.table({"_row": [str(number) for number in range(rows)]}))
+        store.publish("raw", draft)
+
+
+def test_new_rows_and_drift_start_a_training_and_the_cool_down_keeps_the_next_away(churn: Home) -> None:
+    from tidemill.monitor.alerts import raise_alert
+    from tidemill.store.state import open_state
+
+    file = churn.project_file("churn")
+    policy = "training: {triggers: {new_rows: 10, drift: true, cooldown_hours: 1}}\n"
+    file.write_text(f"{file.read_text()}\n{policy}")
+    with DagsterInstance.ephemeral() as instance:
+        with_rows(churn, 9)
+        answer, cursor = training_trigger(churn, instance)
+        assert isinstance(answer, SkipReason)
+        with_rows(churn, 10)
+        answer, cursor = training_trigger(churn, instance, cursor)
+        assert isinstance(answer, RunRequest)
+        assert answer.tags["tidemill/trigger"] == "new-data"
+        assert answer.tags["tidemill/reason"] == "10 rows more than the last training had"
+        # That training failed: the same rows do not start another.
+        answer, cursor = training_trigger(churn, instance, cursor)
+        assert isinstance(answer, SkipReason)
+        raise_alert(open_state(churn), "churn", "drift", "model 1", "drift")
+        answer, cursor = training_trigger(churn, instance, cursor)
+        assert isinstance(answer, RunRequest)
+        assert answer.tags["tidemill/trigger"] == "drift"
+        with_rows(churn, 100)
+        instance.create_run_for_job(
+            job_def=_toy_job(), tags={"tidemill/project": "churn", "tidemill/job": "training"}
+        )
+        answer, _ = training_trigger(churn, instance, cursor)
+        assert isinstance(answer, SkipReason)
+        assert "waits or goes on" in (answer.skip_message or "")
+        (run,) = instance.get_runs()
+        instance.report_run_failed(run)
+        answer, _ = training_trigger(churn, instance, cursor)
+        assert isinstance(answer, SkipReason)
+        assert "cool-down is 1 h" in (answer.skip_message or "")
+
+
+def _toy_job():
+    from dagster import job, op
+
+    @op
+    def nothing() -> None: ...
+
+    @job
+    def toy() -> None:
+        nothing()
+
+    return toy
+
+
+def test_a_schedule_trains_and_says_so(churn: Home) -> None:
+    from assets.definitions import build_definitions
+
+    file = churn.project_file("churn")
+    names = [schedule.name for schedule in build_definitions(churn).schedules or ()]
+    assert names == ["churn__drift"]
+    file.write_text(f"{file.read_text()}\ntraining: {{schedule: '0 3 * * 1'}}\n")
+    schedules = {each.name: each for each in build_definitions(churn).schedules or ()}
+    (request,) = schedules["churn__scheduled_training"].evaluate_tick(_tick()).run_requests or ()
+    assert request.tags["tidemill/trigger"] == "schedule"
+
+
+def _tick():
+    from dagster import build_schedule_context
+
+    return build_schedule_context()

@@ -210,8 +210,13 @@ class FakeApi:
             return 200, {"trainings": self.trainings}
         return 200, next(found for found in self.trainings if found["id"] == rest[0])
 
-    def _post_trainings(self, _rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
-        started = training("t9", None, status="running") | {"ended_at": None}
+    def _post_trainings(self, rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if rest[1:] == ["cancel"]:
+            ended = next(found for found in self.trainings if found["id"] == rest[0])
+            ended |= {"status": "canceled", "error": "Cancelled by owner.", "ended_at": AT.format(17)}
+            return 202, ended
+        asked = {"trigger": "retry", "retry_of": rest[0]} if rest else json.loads(body)
+        started = training("t9", None, status="running") | {"ended_at": None} | asked
         started["steps"][-1] |= {"status": "running", "ended_at": None}
         started["progress"] = {"done": 19, "total": 57, "best_score": 0.994, "name": "random_forest"}
         self.trainings.insert(0, started)
@@ -618,6 +623,14 @@ def training(run_id: str, version: int | None, status: str = "succeeded") -> dic
         "started_at": AT.format(10),
         "ended_at": AT.format(17),
         "steps": steps,
+        "steps_total": len(steps),
+        "percent": 100 if status == "succeeded" else 62,
+        "trigger": "schedule",
+        "actor": None,
+        "reason": None,
+        "retry_of": None,
+        "waiting_for": None,
+        "is_ending": False,
         "error": None,
         "url": f"/v1/projects/breast_cancer/trainings/{run_id}",
         "dagster_url": f"http://127.0.0.1:8702/runs/{run_id}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fake_api import AT, FakeApi, Problem, file_record, inbox_source
@@ -317,6 +318,36 @@ def test_a_failed_training_shows_the_reason(fake_api: FakeApi, open_page: OpenPa
     app = open_page("training")
 
     assert "each of the 12 rows" in text_of(app)
+
+
+def test_a_training_is_cancelled_and_tried_again(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    app = open_page("training")
+    app.button[0].click().run()
+    assert "by the dashboard" in text_of(app)
+
+    button(app, "Cancel").click().run()
+    assert not app.exception
+    assert fake_api.trainings[0]["status"] == "canceled"
+    assert "Cancelled by owner." in text_of(app)
+
+    button(app, "Try again").click().run()
+    assert not app.exception
+    assert fake_api.trainings[0]["retry_of"] == "t9"
+    assert "by another try" in text_of(app)
+
+
+def test_a_queued_training_says_what_it_waits_for(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.trainings[0] |= {"status": "queued", "percent": 0, "waiting_for": "Training t8 goes on."}
+
+    assert "Training t8 goes on." in text_of(open_page("training"))
+
+
+def button(app: AppTest, label: str) -> Any:
+    return next(each for each in app.button if each.label == label)
 
 
 # Models

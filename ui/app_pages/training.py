@@ -1,4 +1,4 @@
-"""Training: start one, follow its steps, and see what became of earlier ones."""
+"""Training: start one, follow it, end it or try it again, and see what became of earlier ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def start(project: str, trainings: list[TrainingInfo]) -> None:
         )
     if is_asked:
         with page.explained():
-            api().start_training(project, reason)
+            api().start_training(project, reason, trigger="dashboard")
             page.note("The training has been started.")
             st.rerun()
 
@@ -71,12 +71,28 @@ def newest(project: str, trainings: list[TrainingInfo]) -> None:
     training = trainings[0]
     page.section("Now" if runs.is_going_on(training) else "The last training")
     runs.follow(project, training, lambda: api().training(project, training["id"]), "Training")
+    end_or_retry(project, training)
     if training["status"] == "succeeded" and training["model_version"] is not None:
         st.page_link(
             "app_pages/models.py",
             label=f"It made model version {training['model_version']}",
             icon=":material/deployed_code:",
         )
+
+
+def end_or_retry(project: str, training: TrainingInfo) -> None:
+    """The button that ends the training that goes on, or starts one in place of one that ended badly."""
+    if runs.is_going_on(training):
+        if st.button("Cancel", icon=":material/cancel:", disabled=training["is_ending"]):
+            with page.explained():
+                api().cancel_training(project, training["id"])
+                page.note("The training is being ended.")
+                st.rerun()
+    elif training["status"] in ("failed", "canceled") and st.button("Try again", icon=":material/replay:"):
+        with page.explained():
+            api().retry_training(project, training["id"])
+            page.note("Another training has been started in its place.")
+            st.rerun()
 
 
 def history(trainings: list[TrainingInfo]) -> None:
@@ -86,12 +102,14 @@ def history(trainings: list[TrainingInfo]) -> None:
     page.table([row(training) for training in trainings[1:]])
     failed = [training for training in trainings[1:] if training["error"]]
     for training in failed[:5]:
-        with st.expander(f"Why the one of {words.when(training['created_at'])} failed"):
+        how = "was cancelled" if training["status"] == "canceled" else "failed"
+        with st.expander(f"Why the one of {words.when(training['created_at'])} {how}"):
             st.code(training["error"] or "", language=None, wrap_lines=True)
 
 
 def row(training: TrainingInfo) -> dict[str, Any]:
-    return {**runs.row(training), "Model version": training["model_version"]}
+    made = {"Reason": training["reason"], "Model version": training["model_version"]}
+    return {**runs.row(training), **made}
 
 
 main()

@@ -13,6 +13,19 @@ from ui.components import page, words
 GOING_ON = ("queued", "running")
 LOOK_EVERY = 1.0  # seconds
 
+TRIGGERS = {
+    "api": "a program",
+    "command-line": "the command line",
+    "dashboard": "the dashboard",
+    "dagster": "Dagster",
+    "schedule": "the schedule",
+    "new-data": "new data",
+    "new-labels": "new labels",
+    "drift": "a drift alert",
+    "retry": "another try",
+    "git-push": "a git push",
+}
+
 STATES = {
     "queued": (":material/schedule:", "gray", "Waiting"),
     "running": (":material/progress_activity:", "blue", "Running"),
@@ -64,12 +77,16 @@ def show(project: str, run: RunInfo, title: str) -> None:
                     "Open in Dagster", str(run["dagster_url"]), icon=":material/open_in_new:", type="tertiary"
                 )
         began = run["started_at"] or run["created_at"]
-        st.caption(f"Started {words.when(began)} · {words.duration(began, run['ended_at'])}")
+        st.caption(f"Started {words.when(began)} · {words.duration(began, run['ended_at'])} · {origin(run)}")
         if run["status"] == "queued":
-            st.markdown("Waiting for its turn.")
+            st.markdown(words.literal(run["waiting_for"] or "Waiting for its turn."))
+        if run["is_ending"]:
+            st.markdown("It is being ended; that takes up to 15 seconds.")
+        _progress(run)
         _steps(project, run)
-        _search(run)
-        if run["error"]:
+        if run["error"] and run["status"] == "canceled":
+            st.markdown(words.literal(run["error"]))
+        elif run["error"]:
             st.markdown("**What went wrong**")
             st.code(run["error"], language=None, wrap_lines=True)
 
@@ -85,13 +102,23 @@ def _steps(project: str, run: RunInfo) -> None:
         st.markdown("  \n".join(lines))
 
 
-def _search(run: RunInfo) -> None:
-    """How far a training's search is, while it goes on."""
+def _progress(run: RunInfo) -> None:
+    """How far a run is, and a training's search with its best score so far, while it goes on."""
+    if not is_going_on(run) or run["percent"] is None:
+        return
+    st.progress(run["percent"] / 100, text=f"{run['percent']} %")
     found = run.get("progress")
-    if is_going_on(run) and isinstance(found, dict) and found["total"]:
+    if isinstance(found, dict) and found["total"]:
         told = f"{found['done']} of {found['total']} fits, best score {words.number(found['best_score'])}"
-        st.progress(min(1.0, found["done"] / found["total"]))
         st.caption(f"{told} · now: {words.estimator(found['name'])}")
+
+
+def origin(run: RunInfo) -> str:
+    """What started a run, by whom and why, in one line."""
+    name = TRIGGERS.get(run["trigger"], run["trigger"])
+    who = f" ({run['actor']})" if run["actor"] and run["trigger"] != "dagster" else ""
+    why = f": {run['reason']}" if run["reason"] else ""
+    return words.literal(f"by {name}{who}{why}")
 
 
 def step_name(project: str, key: str) -> str:
@@ -105,5 +132,6 @@ def row(run: RunInfo) -> dict[str, Any]:
     return {
         "Started": words.local(began),
         "State": state(run["status"]),
+        "Started by": TRIGGERS.get(run["trigger"], run["trigger"]),
         "Took": words.duration(began, run["ended_at"]) if run["ended_at"] else words.NOTHING,
     }
