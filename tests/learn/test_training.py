@@ -1,5 +1,8 @@
 """Training: what it looks at, what it refuses, and that it gives the same model twice."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +97,10 @@ def test_progress_counts_every_fit():
         (["a", "b"] * 9, {}, "18 labelled rows"),
         (["a"] * 40, {}, "'a'"),
         (["a", "b", "c", "d"] * 10, {}, "'c'"),
+        (["a", "b", "a"], {}, "3 labelled rows"),
+        ([2.5] * 40, {"task": "regression"}, "'2.5'"),
+        ([*range(39), float("inf")], {"task": "regression"}, "empty or infinite"),
+        (["a", "b"] * 20, {"candidates": ["model.Absent"]}, "model.Absent"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_said(labels, settings, named):
@@ -148,3 +155,209 @@ def test_texts_are_classified():
     described = Project(name="demo", task="text_classification", columns=columns, training=settings)
     training = train(features(labels, note=texts), described)
     assert all(found.cv_mean > 0.95 for found in training.candidates)
+
+
+def test_features_without_any_value_are_said():
+    with pytest.raises(InvalidInput, match="empty"):
+        train(features(["a", "b"] * 20).assign(x=np.nan), project())
+
+
+def test_a_class_that_is_among_the_test_rows_alone_counts_against_the_model():
+    from tidemill.learn.evaluation import evaluate
+
+    table = features([*["a", "b", "c"] * 20, *["a"] * 4, "new"])
+    assert table["_split"].iloc[-1] == "test"
+    described = project("multiclass")
+    training = train(table, described)
+    assert training.classes == ["a", "b", "c"]
+    assert "new" in evaluate(training.best.pipeline, table, described).classes
+
+
+@pytest.mark.parametrize("setting", ["trials", "seconds"])
+def test_a_budget_of_nothing_is_refused(setting):
+    with pytest.raises(ValueError, match="greater than"):
+        project(**{setting: 0})
+
+
+OWN = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+class Share(ClassifierMixin, BaseEstimator):
+    search_space = {"share": (0.1, 0.9), "how": ["plain", "fails", "memory", "nothing"]}
+
+    def __init__(self, share=0.5, how="plain", random_state=0):
+        self.share, self.how, self.random_state = share, how, random_state
+
+    def fit(self, X, y):
+        if self.how == "fails":
+            raise ValueError("cannot do this")
+        if self.how == "memory":
+            raise MemoryError("Unable to allocate 7 TiB")
+        self.classes_ = np.unique(y)
+        self.mean_ = X[:, 0].mean()
+        return self
+
+    def predict_proba(self, X):
+        up = np.where(X[:, 0] > self.mean_, self.share, 1 - self.share)
+        return np.column_stack([up, 1 - up]) * (np.nan if self.how == "nothing" else 1.0)
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+"""
+
+
+def test_an_estimator_of_the_project_is_searched_and_served_from_its_bundle(tmp_path):
+    from tidemill.learn.bundle import load_model, write_bundle
+
+    table, described = features(["a", "b"] * 30), project(candidates=["model.Share"], trials=8)
+    table["x"] = np.where(table["_label"] == "a", 1.0, -1.0)
+    training = train(table, described, model_source=OWN.encode())
+    assert training.best.cv_mean == 1.0
+    assert training.candidates[0].trials[0].params == {"share": 0.5, "how": "plain"}
+    info = write_bundle(tmp_path, project=described, training=training, reference=table)
+    assert "model.py" in info.files
+    assert "no compiled form" in info.provenance["scorer"]["reason"]
+    model = load_model(tmp_path, info.version)
+    assert (model.predict(table) == training.best.pipeline.predict(table)).all()
+    # Failures are noted on the candidate; the search went on.
+    states = {trial.state for trial in training.candidates[0].trials}
+    assert "complete" in states
+    if "failed" in states:
+        assert any("settings failed" in note for note in training.best.notes)
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [("fails", "cannot do this"), ("memory", "out of memory"), ("nothing", "not numbers")],
+)
+def test_a_candidate_that_never_works_is_left_out_and_alone_it_ends_the_training(how, named):
+    source = OWN.replace('how="plain"', f'how="{how}"').replace(
+        '["plain", "fails", "memory", "nothing"]', f'["{how}"]'
+    )
+    table = features(["a", "b"] * 30)
+    training = train(table, project(candidates=["model.Share", "linear"]), model_source=source.encode())
+    assert training.best.name == "linear"
+    assert any("model.Share was left out" in note and named in note for note in training.notes)
+    with pytest.raises(InvalidInput, match="No candidate could be trained") as caught:
+        train(table, project(candidates=["model.Share"]), model_source=source.encode())
+    assert named in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("import nothing_of_that_name", "line 1"),
+        ("x = (", "line 1"),
+        (OWN.replace('"how":', '"hew":'), "hew"),
+        (OWN.replace("(0.1, 0.9)", "0.5"), "share"),
+        (OWN.replace("predict_proba(self, X)", "other(self, X)"), "predict_proba"),
+    ],
+)
+def test_a_model_file_that_cannot_be_used_is_said(source, named):
+    with pytest.raises(InvalidInput) as caught:
+        train(features(["a", "b"] * 20), project(candidates=["model.Share"]), model_source=source.encode())
+    assert named in caught.value.detail
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_a_booster_is_trained_twice_alike_and_read_back(name, task, tmp_path):
+    from tidemill.learn.bundle import load_model, write_bundle
+
+    pytest.importorskip(name)
+    labels = {"binary": ["a", "b"], "multiclass": ["a", "b", "c"], "regression": [1.0, 2.5, 4.0]}[task] * 40
+    table, described = features(labels), project(task, candidates=[name])
+    table["x"] += pd.factorize(table["_label"])[0]
+    first, second = (train(table, described) for _ in range(2))
+    assert first.best.cv_scores == second.best.cv_scores
+    info = write_bundle(tmp_path, project=described, training=first, reference=table)
+    said = [model.predict(table).tolist() for model in (first.best.pipeline, second.best.pipeline)]
+    assert said[0] == said[1] == load_model(tmp_path, info.version).predict(table).tolist()
+
+
+def test_a_booster_that_is_not_installed_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(InvalidInput, match="No candidate") as caught:
+        train(features(["a", "b"] * 20), project(candidates=["xgboost"]))
+    assert "boosters" in caught.value.detail
+
+
+def test_a_search_that_time_ended_is_repeated_by_its_trials(binary):
+    settings = {"candidates": ["linear", "random_forest"], "folds": 2, "seconds": 1.5}
+    described = Project.model_validate({**binary.project.model_dump(), "training": settings})
+    first = train(binary.features, described)
+    again = train(binary.features, described, trials=first.trials)
+    assert again.trials == first.trials
+    assert again.best.params == first.best.params
+    assert (
+        again.best.pipeline.predict_proba(binary.features).tobytes()
+        == first.best.pipeline.predict_proba(binary.features).tobytes()
+    )
+
+
+def test_a_large_table_is_searched_on_a_part_and_fitted_on_all():
+    table = features(["a", "b"] * 1_000)
+    training = train(table, project(search_rows=1_000))
+    assert (training.rows, len(training.oof)) == (1_500, 1_000)
+    assert any("1,000 of 1,500" in note for note in training.notes)
+
+
+def test_balanced_weights_are_tried_where_classes_are_uneven():
+    table = features([*["a"] * 9, "b"] * 20)
+    tried = train(table, project(trials=8)).best.trials
+    assert {trial.params["class_weight"] for trial in tried} == {None, "balanced"}
+    even = train(features(["a", "b"] * 40), project()).best.trials
+    assert all("class_weight" not in trial.params for trial in even)
+
+
+def test_a_training_that_is_killed_leaves_no_version(tmp_path, binary):
+    from tidemill.learn.bundle import write_bundle
+    from tidemill.learn.bundle_info import versions
+
+    rows = tmp_path / "rows.parquet"
+    binary.features.to_parquet(rows)
+    models = tmp_path / "models"
+    write_bundle(models, project=binary.project, training=binary.training)
+    (tmp_path / "project.json").write_text(
+        Project.model_validate({**binary.project.model_dump(), "training": {"trials": 500}}).model_dump_json()
+    )
+    code = f"""
+import pandas as pd
+from pathlib import Path
+from tidemill.learn.bundle import write_bundle
+from tidemill.learn.training import train
+from tidemill.project import Project
+folder = Path({str(tmp_path)!r})
+project = Project.model_validate_json((folder / "project.json").read_text())
+step = lambda progress: print(progress.done, flush=True)
+training = train(pd.read_parquet(folder / "rows.parquet"), project, on_progress=step)
+write_bundle(folder / "models", project=project, training=training)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+    assert versions(models) == [1]
+    assert [path.name for path in models.iterdir() if path.is_dir()] == ["1"]
+
+
+def test_texts_alone_are_a_candidate_and_served_compiled(tmp_path):
+    from tidemill.learn.bundle import write_bundle
+
+    labels = ["sea", "wood"] * 60
+    texts = [
+        f"{'wave tide' if label == 'sea' else 'tree leaf'} {index}" for index, label in enumerate(labels)
+    ]
+    columns = {
+        "note": Column(type="text"),
+        "x": Column(type="float"),
+        "y": Column(type="category", role="target"),
+    }
+    settings = {"candidates": ["text"], "trials": 1, "folds": 2}
+    described = Project(name="demo", task="text_classification", columns=columns, training=settings)
+    table = features(labels, note=texts)
+    training = train(table, described)
+    assert training.best.cv_mean == 1.0
+    info = write_bundle(tmp_path, project=described, training=training, reference=table)
+    assert info.provenance["scorer"]["form"] == "compiled"

@@ -45,6 +45,16 @@ _TERMS: dict[str, Any] = {
 }
 
 
+_COMPILED = (
+    LogisticRegression,
+    Ridge,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+
+
 class NotCompilable(Exception):
     """The pipeline holds something that has no compiled form; the message says what, for the model card."""
 
@@ -57,6 +67,8 @@ def compile_pipeline(pipeline: Pipeline) -> Form:
     adjusted = model if isinstance(model, AdjustedModel) else None
     model = model.model if adjusted is not None else model
     classes = [str(name) for name in model.classes_] if hasattr(model, "classes_") else None
+    if not isinstance(model, _COMPILED):
+        raise NotCompilable(f"{type(model).__name__} has no compiled form")
     document: dict[str, Any] = {
         "format": FORMAT,
         "classes": classes,
@@ -67,10 +79,8 @@ def compile_pipeline(pipeline: Pipeline) -> Form:
         document["model"] = _linear(model, arrays)
     elif isinstance(model, RandomForestClassifier | RandomForestRegressor):
         document["model"] = _forest(model, arrays)
-    elif isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
-        document["model"] = _boosting(model, arrays)
     else:
-        raise NotCompilable(f"{type(model).__name__} has no compiled form")
+        document["model"] = _boosting(model, arrays)
     if adjusted is not None and adjusted.calibration is not None:
         at = (classes or []).index(adjusted.positive)
         document["calibration"] = {"at": at, **adjusted.calibration}

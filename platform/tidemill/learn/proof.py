@@ -108,7 +108,11 @@ def trial_records(form: Form, project: Project, rows: pd.DataFrame) -> Iterator[
     yield from plain
     varied = plain[: VARIED if len(project.feature_columns) <= WIDE else 1]
     thresholds = _thresholds(form)
+    # A model of texts alone does not look at the other columns.
+    read = {entry["name"] for entry in form.document["columns"]}
     for name, column in project.feature_columns.items():
+        if name not in read:
+            continue
         seen = [record[name] for record in plain if record[name] is not None]
         for value in [None, *_edges(column, seen, form, name, thresholds)]:
             yield from ({**record, name: value} for record in varied)

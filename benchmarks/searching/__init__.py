@@ -1,0 +1,1 @@
+"""The sides of `benchmarks/training.py`, each a process of its own."""
