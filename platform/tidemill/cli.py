@@ -14,7 +14,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tidemill import __version__, commands, contract_commands, data_commands, predict_command, train_commands
+from tidemill import (
+    __version__,
+    commands,
+    contract_commands,
+    data_commands,
+    model_commands,
+    predict_command,
+    train_commands,
+)
 from tidemill.errors import NotFound, TidemillError
 from tidemill.home import CHECKOUT, Home
 
@@ -146,6 +154,8 @@ def _add_projects(add: Add) -> None:
     train_commands.add_options(train)
     predict = add("predict", _unreachable, "score every row of a file with a model")
     predict_command.add_options(predict)
+    model = add("model", _unreachable, "the models of a project: list, show, import one, rebuild one")
+    model_commands.add_options(model)
     key = add("key", commands.key, "make, list and revoke API keys")
     key.add_argument("action", choices=["create", "list", "revoke"])
     key.add_argument("name", nargs="?", metavar="NAME", help="the key's name (for create and revoke)")

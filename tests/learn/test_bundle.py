@@ -13,10 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from tidemill.errors import Corrupt
-from tidemill.learn import bundle
+from tidemill.learn import bundle, bundle_publish
 from tidemill.learn.bundle_info import list_bundles, load_info
 from tidemill.learn.gate import decide
 from tidemill.learn.persistence import ALLOWED, from_bytes, to_bytes
+from tidemill.learn.pipeline import make_pipeline
 from tidemill.store.durable import sha256_of
 
 from .conftest import publish
@@ -35,7 +36,7 @@ def test_what_is_read_is_what_was_written(name, request, tmp_path):
     original = getattr(trained.training.best.pipeline, predict)(trained.features)
     assert np.array_equal(getattr(model, predict)(trained.features), original)
     assert sorted(info.files) == [
-        "contract.yaml", "metrics.json", "model.skops", "reference.parquet", "scorer.npz",
+        "contract.yaml", "environment.json", "metrics.json", "model.skops", "reference.parquet", "scorer.npz",
     ]  # fmt: skip
     proof = info.provenance["scorer"]
     assert (proof["form"], proof["label_flips"]) == ("compiled", 0)
@@ -46,10 +47,18 @@ def test_what_is_read_is_what_was_written(name, request, tmp_path):
         assert sha256_of(info.folder / file) == sha256
 
 
+def fitted(candidate, trained):
+    """The pipeline of a candidate; a training keeps only that of the best."""
+    rows = trained.features[trained.features["_split"] == "train"]
+    pipeline = make_pipeline(trained.project, candidate.estimator, candidate.params, len(rows))
+    return pipeline.fit(rows[list(trained.project.feature_columns)], rows["_label"].astype(str))
+
+
 def test_every_candidate_survives_its_file(binary):
     for candidate in binary.training.candidates:
-        again = from_bytes(to_bytes(candidate.pipeline), "a test")
-        expected = candidate.pipeline.predict_proba(binary.features)
+        pipeline = fitted(candidate, binary)
+        again = from_bytes(to_bytes(pipeline), "a test")
+        expected = pipeline.predict_proba(binary.features)
         assert np.array_equal(again.predict_proba(binary.features), expected)
 
 
@@ -85,7 +94,7 @@ def test_versions_count_up_also_for_two_at_once(binary, tmp_path):
 
 
 def test_a_crash_before_the_rename_leaves_nothing(binary, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle, "model_card", lambda *_: 1 / 0)
+    monkeypatch.setattr(bundle_publish, "model_card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         publish(tmp_path, binary)
     assert list_bundles(tmp_path) == []
@@ -166,7 +175,7 @@ def test_a_listed_type_that_is_no_pipeline_of_ours_is_refused(binary):
 @pytest.mark.parametrize("harm", ["outside", "backwards", "feature"])
 def test_a_tree_that_points_outside_is_refused(binary, estimator, harm):
     [candidate] = [found for found in binary.training.candidates if found.estimator == estimator]
-    pipeline = from_bytes(to_bytes(candidate.pipeline), "a test")
+    pipeline = from_bytes(to_bytes(fitted(candidate, binary)), "a test")
     model = pipeline[-1]
     if estimator == "random_forest":
         tree = model.estimators_[0].tree_

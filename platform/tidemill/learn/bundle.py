@@ -4,25 +4,27 @@
     models/3/model.skops         the fitted pipeline, without pickle
     models/3/model.py            the project's own model code, where the model is of a class of it
     models/3/scorer.npz          the same model compiled for serving, where it was proved to answer alike
+    models/3/environment.json    every installed package with its version, and the hash of uv.lock
     models/3/contract.yaml       the project as it was at training
     models/3/reference.parquet   train rows with label and out-of-fold score: what drift is measured against
     models/3/metrics.json        cross-validation of every candidate and trial
+    models/3/import.json         of an imported model alone: how its file is read; model.onnx and such stand for
+                                 model.skops then
     models/3/card.md             the model card
     models/3/evaluation.json     held-out metrics, and
     models/3/gate.json           the gate's decision: both beside the rest, added after publication
 
-Here belong writing a bundle and loading its model and reference rows; pandas and scikit-learn are imported where
-they are used. What a bundle says of itself belongs to `learn/bundle_info.py`, which version is live to
-`serve/deployment.py`.
+Here belong what a bundle holds and loading its model and reference rows; pandas and scikit-learn are imported where
+they are used. Publishing belongs to `learn/bundle_publish.py`, what a bundle says of itself to
+`learn/bundle_info.py`, which version is live to `serve/deployment.py`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import io
+import json
 import platform
-import shutil
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -30,16 +32,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import NotFound
-from tidemill.learn.bundle_info import BundleInfo, checked_bytes, describe, load_info, versions
+from tidemill.learn.bundle_info import BundleInfo, checked_bytes, load_info
+from tidemill.learn.bundle_publish import contract_text, project_facts, publish
 from tidemill.learn.card import model_card
-from tidemill.store.durable import (
-    disk_full_is_an_error,
-    locked,
-    replace_bytes,
-    replace_json,
-    sha256_of,
-    sync_folder,
-)
+from tidemill.store.durable import locked, replace_bytes, replace_json
 from tidemill.store.provenance import code_commit
 
 if TYPE_CHECKING:
@@ -48,11 +44,12 @@ if TYPE_CHECKING:
 
     from tidemill.learn.evaluation import Evaluation
     from tidemill.learn.gate import GateDecision
+    from tidemill.learn.imports.imported import ImportedModel
+    from tidemill.learn.imports.spec import Spec
     from tidemill.learn.training import Training
     from tidemill.project import Project
 
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "skops")
-STALE_AFTER = 24 * 3600.0
 
 
 def write_bundle(
@@ -75,37 +72,73 @@ def write_bundle(
     from tidemill.learn.persistence import to_bytes
     from tidemill.learn.proof import compiled_scorer
 
-    model = to_bytes(training.best.pipeline)
+    files = {"model.skops": to_bytes(training.best.pipeline)}
     scorer, proof = compiled_scorer(training.best.pipeline, project, reference)
-    with locked(models_dir / ".publish.lock", what="the model store"), disk_full_is_an_error(models_dir):
-        _remove_stale(models_dir)
-        version = max(versions(models_dir), default=0) + 1
-        aside = models_dir / f".draft-{uuid.uuid4().hex}"
-        try:
-            aside.mkdir()
-            replace_bytes(aside / "model.skops", model)
-            if training.model_source is not None:
-                replace_bytes(aside / "model.py", training.model_source)
-            if scorer is not None:
-                replace_bytes(aside / "scorer.npz", scorer)
-            replace_bytes(aside / "contract.yaml", (contract or _contract_text(project)).encode())
-            replace_json(aside / "metrics.json", _search_document(training))
-            if reference is not None:
-                _write_reference(aside / "reference.parquet", reference, training)
-            hashes = {path.name: sha256_of(path) for path in sorted(aside.iterdir())}
-            known = {**(provenance or {}), "scorer": proof}
-            document = _document(version, project, training, evaluation, known, hashes)
-            replace_json(aside / "bundle.json", document)
-            if evaluation is not None:
-                replace_json(aside / "evaluation.json", evaluation.to_json())
-            info = describe(aside, document)
-            replace_bytes(aside / "card.md", model_card(info, project_facts(project)).encode())
-            sync_folder(aside)
-            aside.rename(models_dir / str(version))
-            sync_folder(models_dir)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    return load_info(models_dir, version)
+    if training.model_source is not None:
+        files["model.py"] = training.model_source
+    if scorer is not None:
+        files["scorer.npz"] = scorer
+    files["contract.yaml"] = (contract or contract_text(project)).encode()
+    files["metrics.json"] = json.dumps(_search_document(training)).encode()
+    if reference is not None:
+        files["reference.parquet"] = _parquet(_reference(reference, training))
+    known = {**(provenance or {}), "scorer": proof}
+
+    def document(version: int, hashes: dict[str, str]) -> dict[str, Any]:
+        return _document(version, project, training, evaluation, known, hashes)
+
+    beside = {"evaluation.json": evaluation.to_json()} if evaluation is not None else None
+    return publish(models_dir, project, files, document, beside)
+
+
+def write_imported(
+    models_dir: Path,
+    *,
+    project: Project,
+    spec: Spec,
+    model: bytes,
+    scorer: bytes | None,
+    provenance: Mapping[str, Any],
+    reference: pd.DataFrame,
+) -> BundleInfo:
+    """Publish a model that was made elsewhere, once it has been looked at, as the next version.
+
+    `reference` has the columns of reference.parquet already. Raises as `write_bundle`.
+    """
+    from tidemill.learn.imports.spec import FILE
+
+    files = {
+        spec.model_file: model,
+        FILE: json.dumps(spec.to_json()).encode(),
+        "contract.yaml": contract_text(project).encode(),
+        "reference.parquet": _parquet(reference),
+    }
+    if scorer is not None:
+        files["scorer.npz"] = scorer
+
+    def document(version: int, hashes: dict[str, str]) -> dict[str, Any]:
+        from tidemill.learn.scoring import positive_class
+
+        return {
+            "version": version,
+            "project": project.name,
+            "task": project.task,
+            "estimator": f"imported {spec.format}",
+            "params": {},
+            "metric": project.metric,
+            "metrics": {},
+            "cv": {"mean": None, "std": None, "scores": []},
+            "baseline": {},
+            "classes": sorted(spec.classes),
+            "positive": (positive := positive_class(spec.classes, project)),
+            "threshold": project.serving.threshold if positive is not None else None,
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "provenance": {"commit": code_commit(), **provenance, "notes": spec.notes},
+            "candidates": [],
+            "files": hashes,
+        }
+
+    return publish(models_dir, project, files, document)
 
 
 def add_evaluation(
@@ -122,11 +155,17 @@ def add_evaluation(
     return info
 
 
-def load_model(models_dir: Path, version: int) -> Pipeline:
-    """The fitted pipeline of one bundle, checked against its hash and the allow-list. Raises NotFound, Corrupt."""
+def load_model(models_dir: Path, version: int) -> Pipeline | ImportedModel:
+    """The model of one bundle, checked against its hash and the allow-list. Raises NotFound, Corrupt.
+
+    It has predict and, if it classifies, predict_proba and classes_; an imported one is no pipeline of ours.
+    """
+    from tidemill.learn.imports.imported import is_imported, load_imported
     from tidemill.learn.persistence import from_bytes
 
     info = load_info(models_dir, version)
+    if is_imported(info):
+        return load_imported(info)
     what = f"{info.project} version {version}"
     return from_bytes(checked_bytes(info, "model.skops", what), what, _further_types(info, what))
 
@@ -152,8 +191,6 @@ def save_pipeline(pipeline: Pipeline, file: Path) -> None:
 
 def load_reference(models_dir: Path, version: int) -> pd.DataFrame:
     """Train rows: the feature columns with `_row`, `_label`, `_score` and `_prediction` (out-of-fold)."""
-    import io
-
     import pandas as pd
 
     info = load_info(models_dir, version)
@@ -166,36 +203,11 @@ def load_reference(models_dir: Path, version: int) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(checked_bytes(info, "reference.parquet", f"model {version}")))
 
 
-def project_facts(project: Project) -> dict[str, Any]:
-    """What the model card says of the project."""
-    return {
-        "title": project.display_name,
-        "description": project.description,
-        "target": project.target,
-        "features": {name: column.type for name, column in project.feature_columns.items()},
-        "split": project.training.split.kind,
-    }
-
-
 def _stored_facts(folder: Path) -> dict[str, Any]:
     from tidemill.project import Project
 
     file = folder / "contract.yaml"
     return project_facts(Project.parse(file.read_text(encoding="utf-8"), file))
-
-
-def _remove_stale(models_dir: Path) -> None:
-    for left in models_dir.glob(".draft-*"):
-        if time.time() - left.stat().st_mtime > STALE_AFTER:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _contract_text(project: Project) -> str:
-    import yaml
-
-    return yaml.safe_dump(
-        project.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True
-    )
 
 
 def _document(
@@ -271,13 +283,15 @@ def _search_document(training: Training) -> dict[str, Any]:
     }
 
 
-def _write_reference(file: Path, features: pd.DataFrame, training: Training) -> None:
+def _reference(features: pd.DataFrame, training: Training) -> pd.DataFrame:
     """Train rows joined with their out-of-fold score and prediction (empty where no fold held them out)."""
-    from tidemill.store.durable import sync_file
-
     rows = features[features["_split"] == "train"] if "_split" in features.columns else features
     kept = [name for name in rows.columns if name in ("_row", "_label") or not name.startswith("_")]
     scores = training.oof.assign(_row=training.oof["_row"].astype(rows["_row"].dtype))
-    joined = rows[kept].merge(scores, on="_row", how="left", validate="1:1")
-    joined.to_parquet(file, index=False, compression="zstd")
-    sync_file(file)
+    return rows[kept].merge(scores, on="_row", how="left", validate="1:1")
+
+
+def _parquet(rows: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    rows.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()

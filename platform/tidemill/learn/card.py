@@ -54,9 +54,11 @@ def _serving(scorer: Mapping[str, Any] | None) -> list[str]:
         return []
     if scorer["form"] == "compiled":
         return [
-            f"- Served compiled: on {scorer['records']} records its answers differ from scikit-learn's by at most "
+            f"- Served compiled: on {scorer['records']} records its answers differ from the library's by at most "
             f"{scorer['max_abs_difference']:.1e}, and no label differs"
         ]
+    if scorer["form"] != "scikit-learn":
+        return [f"- Served by {scorer['form']}: {scorer['reason']}"]
     return [f"- **Served by scikit-learn, slowly: there is no compiled scorer, because {scorer['reason']}**"]
 
 
@@ -86,6 +88,11 @@ def _metrics(bundle: BundleInfo) -> str:
             shown = f"{dummy:.4f}" if dummy is not None else ""
             lines.append(f"| {name} | {found['value']:.4f} | {interval} | {shown} |")
         lines.append("")
+    if not bundle.cv["scores"]:
+        lines.append(
+            "It was trained elsewhere: there is no cross-validation, and what rows it saw is not known."
+        )
+        return "\n".join([*lines, *(f"- {note}" for note in bundle.provenance.get("notes", []))])
     folds = len(bundle.cv["scores"])
     lines.append(
         f"In cross-validation on the train rows ({folds} folds): {bundle.metric} "
@@ -136,11 +143,18 @@ def _limits(bundle: BundleInfo, project: Mapping[str, Any]) -> str:
 def _provenance(bundle: BundleInfo) -> str:
     lines = ["## Provenance", ""]
     for name, value in bundle.provenance.items():
+        if isinstance(value, list):
+            value = dict.fromkeys(value, "")
         shown = (
-            ", ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else value
+            ", ".join(f"{key} {part}".strip() for key, part in value.items())
+            if isinstance(value, dict)
+            else value
         )
         lines.append(f"- {name.replace('_', ' ')}: {shown}")
-    return "\n".join([*lines, f"- model file: SHA-256 `{bundle.files['model.skops']}`"])
+    sha256 = next(
+        bundle.files[name] for name in bundle.files if name.startswith("model.") and name != "model.py"
+    )
+    return "\n".join([*lines, f"- model file: SHA-256 `{sha256}`"])
 
 
 def _short(value: Any) -> str:

@@ -94,7 +94,12 @@ class CompiledModel:
             else:
                 is_forest = model["kind"] == "forest"
                 self._trees = Trees(
-                    arrays, int(model["outputs"]), self._width, is_mean=is_forest, is_float32=is_forest
+                    arrays,
+                    int(model["outputs"]),
+                    self._width,
+                    is_mean=is_forest,
+                    # XGBoost compares in float32 as well, and says so.
+                    is_float32=is_forest or bool(model.get("float32")),
                 )
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(what, error) from error
@@ -143,7 +148,8 @@ class CompiledScorer(Scorer):
         info = load_info(models_dir, version)
         what = f"{info.project} version {version}"
         # A bundle of which any model file is damaged is not to be deployed, whichever file would answer.
-        checked_bytes(info, "model.skops", what)
+        for name in (name for name in info.files if name.startswith("model.")):
+            checked_bytes(info, name, what)
         self.version = version
         self.model = CompiledModel(read_form(checked_bytes(info, FILE, what), what), what)
         self.classes = self.model.classes

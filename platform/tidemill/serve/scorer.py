@@ -1,8 +1,9 @@
 """Scorers: what turns checked records into answers.
 
-Here belongs the interface, the choice between the two scorers, and the one that runs the bundle's scikit-learn
-pipeline; the compiled one is in `serve/compiled.py`. Nothing heavy is imported before a scorer is made. Checking
-records is in `serve/record.py`, choosing the model in `serve/service.py`.
+Here belongs the interface, the choice between the scorers, and the one that runs the bundle's scikit-learn
+pipeline; the compiled one is in `serve/compiled.py`, that of imported models in `learn/imports/imported.py`.
+Nothing heavy is imported before a scorer is made. Checking records is in `serve/record.py`, choosing the model in
+`serve/service.py`.
 """
 
 from __future__ import annotations
@@ -92,11 +93,17 @@ class SklearnScorer(Scorer):
 
 
 def open_scorer(models_dir: Path, version: int, project: Project) -> Scorer:
-    """The compiled scorer of a bundle that has one, else the one that runs its pipeline. Raises as those do."""
+    """The compiled scorer of a bundle that has one, else the one that runs its model. Raises as those do."""
     from tidemill.serve.compiled import FILE, CompiledScorer
 
-    compiled = FILE in load_info(models_dir, version).files
-    return (CompiledScorer if compiled else SklearnScorer)(models_dir, version, project)
+    files = load_info(models_dir, version).files
+    if FILE in files:
+        return CompiledScorer(models_dir, version, project)
+    if "import.json" in files:
+        from tidemill.learn.imports.imported import ImportedScorer
+
+        return ImportedScorer(models_dir, version, project)
+    return SklearnScorer(models_dir, version, project)
 
 
 def _positive(named: str | None, classes: list[str] | None) -> str:
