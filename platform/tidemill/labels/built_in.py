@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tidemill.errors import InvalidInput
-from tidemill.labels import ledger
+from tidemill.labels import leases, ledger
 from tidemill.labels.backend import Annotation, LabelBackend, LabelTask, Origin, Pull, QueueState
 from tidemill.store.state import State, now
 
@@ -57,18 +57,22 @@ class BuiltIn(LabelBackend):
     def next_task(self, annotator: str) -> ledger.Task | None:
         """A row that still needs an answer and that `annotator` has neither answered nor skipped.
 
-        Rounds come in turn. Within a round each person gets the rows in an order of their own, so that two who
-        work at the same time rarely meet.
+        Rounds come in turn. Within a round each person gets the rows in an order of their own; and a row that
+        others have before them counts as answered by them, until their lease of it ends.
         """
+        row = leases.take(self._state, self._project, annotator, lambda held: self._next(annotator, held))
+        return None if row is None else ledger.task(self._state, self._project, SOURCE, row)
+
+    def _next(self, annotator: str, held: Counter[str]) -> str | None:
         live = [each for each in ledger.answers(self._state, self._project, SOURCE) if each.is_live]
         done = {each.row for each in live if each.annotator == annotator}
         by_row = Counter(each.row for each in live if each.is_label)
         waiting = [
             (round_, _order(annotator, row), row)
             for row, (round_, need) in ledger.needed(self._state, self._project, SOURCE).items()
-            if by_row[row] < need and row not in done
+            if by_row[row] + held[row] < need and row not in done
         ]
-        return ledger.task(self._state, self._project, SOURCE, min(waiting)[2]) if waiting else None
+        return min(waiting)[2] if waiting else None
 
     def answer(
         self, row: str, label: str | float | None, annotator: str, lead_seconds: float | None = None
@@ -98,6 +102,7 @@ class BuiltIn(LabelBackend):
             origin,
         )
         ledger.write(self._state, self._project, SOURCE, [given])
+        leases.end(self._state, self._project, annotator)
         return given
 
     def undo(self, annotator: str) -> Annotation | None:

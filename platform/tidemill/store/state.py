@@ -133,6 +133,16 @@ label_tasks = sa.Table(
     sa.Column("pushed_at", sa.String, nullable=False),
 )
 
+# A row that a person has before them on our own page, until then.
+label_leases = sa.Table(
+    "label_leases",
+    metadata,
+    sa.Column("project", sa.String, primary_key=True),
+    sa.Column("annotator", sa.String, primary_key=True),
+    sa.Column("row", sa.String, nullable=False),
+    sa.Column("until", sa.String, nullable=False),
+)
+
 label_annotations = sa.Table(
     "label_annotations",
     metadata,
