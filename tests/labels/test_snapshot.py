@@ -68,7 +68,7 @@ def test_the_column_and_people_come_together(state: State) -> None:
     )
     assert set(found.labels["raw_version"]) == {4}
     assert found.counts(3) == {
-        "labelled": 2, "by_people": 1, "unlabelled": 1, "undecided": 0, "waiting": 0,
+        "labelled": 2, "by_people": 1, "unlabelled": 1, "undecided": 0, "waiting": 0, "in_review": 0,
         "no_longer_in_the_data": 0, "classes": {"no": 1, "yes": 1},
     }  # fmt: skip
 
@@ -101,6 +101,26 @@ def test_gold_answers_change_no_label_and_a_second_look_does(state: State) -> No
     ask(state, "suspect", "r2")
     say(state, "ada", r1="yes", r2="yes")
     assert labels(snapshot(state, raw(r1="no", r2="no"), project())) == {"r1": "no", "r2": "yes"}
+
+
+def test_a_suspect_label_stands_until_its_second_look_is_over(state: State) -> None:
+    rows = raw(r1=None, r2="no")
+    ask(state, "uncertain", "r1")
+    say(state, "ada", r1="yes")
+    sure = snapshot(state, rows, project()).labels.set_index("_row")
+    assert not sure["in_review"].any()
+    ask(state, "suspect", "r1", "r2", annotators=2)
+    found = snapshot(state, rows, project())
+    doubted = found.labels.set_index("_row")
+    assert labels(found) == {"r1": "yes", "r2": "no"}
+    assert (doubted["in_review"]["r1"], doubted["in_review"]["r2"], found.waiting) == (True, False, [])
+    assert doubted["confidence"]["r1"] == sure["confidence"]["r1"] / 2
+    assert found.counts(2)["in_review"] == 1
+    say(state, "bob", r1="yes", r2="yes")  # one of two: the column's label of r2 stands
+    after = snapshot(state, rows, project())
+    assert labels(after) == {"r1": "yes", "r2": "no"}
+    assert (after.in_review, after.waiting) == (0, ["r2"])
+    assert after.labels.set_index("_row")["confidence"]["r1"] == sure["confidence"]["r1"]
 
 
 def test_dawid_skene_learns_from_gold_rows_whom_to_believe(state: State) -> None:

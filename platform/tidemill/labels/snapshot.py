@@ -25,6 +25,7 @@ from tidemill.project import Project
 from tidemill.store.state import State
 
 GOLD = "gold"
+SUSPECT = "suspect"
 DIGEST = "digest"
 
 _ANNOTATIONS: dict[str, Any] = {
@@ -58,6 +59,11 @@ class Snapshot:
     waiting: list[str]
     strangers: list[str]
 
+    @property
+    def in_review(self) -> int:
+        """Labels that get a second look, and stand meanwhile."""
+        return int(self.labels["in_review"].sum())
+
     def counts(self, rows: int) -> dict[str, Any]:
         """What a person wants to know of it; `rows` is how many the data has."""
         people = self.labels["origin"] != "column"
@@ -67,6 +73,7 @@ class Snapshot:
             "unlabelled": max(rows - len(self.labels), 0),
             "undecided": len(self.undecided),
             "waiting": len(self.waiting),
+            "in_review": self.in_review,
             "no_longer_in_the_data": len(self.strangers),
         }
         if self.labels["label"].dtype != "float64":
@@ -116,12 +123,13 @@ def label_snapshot(
 
     A filled target is a label. People's answers are one when as many as were wanted have answered and they decide;
     they win over the column, because a row that has a label is only asked about when that is in doubt. Answers
-    about gold rows check the people and change no label.
+    about gold rows check the people and change no label. A label of people's that became suspect stands until
+    its second look is over, marked `in_review`, its confidence multiplied by the share of answers that are there.
 
     Columns: `_row`, `label`, `annotator` (several joined by ", "), `labelled_at`, `confidence`, `answers`,
     `origin` (manual, accepted, changed, column or mixed), `lead_seconds` (median), `raw_version`,
-    `consolidation`; for a regression `spread` besides. Raises InvalidInput when the labels are the column's alone
-    and there are none.
+    `consolidation`, `in_review`; for a regression `spread` besides. Raises InvalidInput when the labels are the
+    column's alone and there are none.
     """
     read = labels_from_column if project.labels.kind == "column" else filled_rows
     column = read(raw, project, raw_version, at=at)
@@ -131,10 +139,11 @@ def label_snapshot(
         origin="column",
         lead_seconds=np.nan,
         consolidation="column",
+        in_review=False,
         spread=np.nan,
     )
     usable = _usable(annotations)
-    known = set(raw["_row"].astype(str))
+    known, filled = set(raw["_row"].astype(str)), set(column["_row"].astype(str))
     verdicts = _verdicts(usable, column, project)
     decided: list[dict[str, Any]] = []
     undecided, waiting, strangers = [], [], []
@@ -143,7 +152,9 @@ def label_snapshot(
         verdict = verdicts[name]
         if name not in known:
             strangers.append(name)
-        elif len(given) < given["wanted"].iloc[0]:
+        elif len(given) < given["wanted"].iloc[0] and not (
+            given["reason"].iloc[0] == SUSPECT and verdict.label is not None and name not in filled
+        ):
             waiting.append(name)
         elif verdict.label is None:
             undecided.append(name)
@@ -200,17 +211,19 @@ def _verdicts(usable: pd.DataFrame, column: pd.DataFrame, project: Project) -> d
 
 def _entry(row: str, given: pd.DataFrame, verdict: Verdict, how: str, raw_version: int) -> dict[str, Any]:
     origins, seconds = given["origin"].unique(), given["lead_seconds"].dropna()
+    share = min(len(given) / int(given["wanted"].iloc[0]), 1.0)
     return {
         "_row": row,
         "label": verdict.label,
         "annotator": ", ".join(given["annotator"]),
         "labelled_at": given["updated_at"].max(),
         "raw_version": raw_version,
-        "confidence": verdict.confidence,
+        "confidence": None if verdict.confidence is None else verdict.confidence * share,
         "answers": verdict.answers,
         "origin": origins[0] if len(origins) == 1 else "mixed",
         "lead_seconds": seconds.median() if len(seconds) else np.nan,
         "consolidation": how,
+        "in_review": share < 1.0,
         "spread": verdict.spread,
     }
 
@@ -228,6 +241,7 @@ def _shaped(labels: pd.DataFrame, project: Project) -> pd.DataFrame:
         "lead_seconds": "float64",
         "raw_version": "int64",
         "consolidation": "string",
+        "in_review": "bool",
     }
     if not project.is_classification:
         types["spread"] = "float64"
