@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.metrics import Metrics
 from tidemill.errors import TidemillError
 from tidemill.home import Home
+from tidemill.labels.hints import Hints
 from tidemill.labels.label_studio_login import Tickets
 from tidemill.ops.keys import KeyRing
 from tidemill.ops.runs import RunClient
@@ -48,6 +49,7 @@ class Context:
         self.keys = KeyRing(state)
         self.metrics = Metrics()
         self.tickets = Tickets()
+        self.hints = Hints()
         self.predicting = anyio.CapacityLimiter(PREDICTION_THREADS)
         self._lock = threading.Lock()
         self.stopping = threading.Event()
@@ -105,6 +107,7 @@ class Context:
 
     def close(self) -> None:
         self._closing.set()
+        self.hints.close()
         self.runs.close()
         with self._lock:
             for log in self._logs.values():

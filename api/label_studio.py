@@ -12,18 +12,17 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from api.answers import answer
-from api.auth import require_key
+from api.auth import Actor
 from api.context import Ctx, KnownProject
-from api.schema_out import LABEL_STUDIO_LINK, LAUNCHED, ok, problems
-from api.training import launched
+from api.schema_out import HINT_TAKEN, LABEL_STUDIO_LINK, ok, problems
 from tidemill.errors import Conflict, Unauthorized
-from tidemill.ops.runs import TAG_REASON
+from tidemill.labels.hints import HOOK_HEADER
 from tidemill.project import Project
 
 router = APIRouter(prefix="/v1", tags=["labels"])
 
 OPEN = "/v1/label-studio/open"
-SECRET_HEADER = "X-Tidemill-Secret"
+SECRET_HEADER = HOOK_HEADER
 # A cookie of one name of this machine is sent to every port of that name, and to no other name.
 OUR_NAMES = frozenset({"127.0.0.1", "localhost"})
 
@@ -47,12 +46,22 @@ async def _know_secret(
 @router.post(
     "/projects/{project}/label-studio/link",
     summary="A link into Label Studio",
-    dependencies=[Depends(require_key)],
     responses=ok(LABEL_STUDIO_LINK, 409),
 )
-def make_link(project: KnownProject, context: Ctx, request: Request) -> Response:
-    """A link to its page in Label Studio. To our own server it needs no login, and works once, for a minute."""
+def make_link(
+    project: KnownProject,
+    context: Ctx,
+    request: Request,
+    actor: Actor,
+    annotator: Annotated[str, Query(max_length=60, description="Who answers; else the key's name.")] = "",
+) -> Response:
+    """A link to its page in Label Studio.
+
+    To our own server it works once, for a minute, and needs no login: it opens the annotator's account, which is
+    made when it is not there.
+    """
     from tidemill.labels.label_studio_login import LIFETIME
+    from tidemill.labels.label_studio_people import account_of
     from tidemill.labels.sources import label_studio_of
 
     _require_label_studio(project)
@@ -63,7 +72,9 @@ def make_link(project: KnownProject, context: Ctx, request: Request) -> Response
         backend.close()
     if project.labels.url is not None:
         return answer({"url": project.labels.url.rstrip("/") + page, "seconds": None})
-    ticket = context.tickets.issue(page)
+    person = annotator.strip() or actor
+    account_of(person)
+    ticket = context.tickets.issue(page, person)
     link = request.url.replace(path=OPEN, query=f"ticket={ticket}")
     return answer({"url": str(link), "seconds": int(LIFETIME)})
 
@@ -84,8 +95,8 @@ def open_label_studio(
     from tidemill.labels.label_studio_login import SESSION, log_in
     from tidemill.ops.label_studio import address
 
-    page = context.tickets.redeem(ticket)
-    session = log_in(context.home)
+    page, person = context.tickets.redeem(ticket)
+    session = log_in(context.home, person)
     asked = request.url.hostname or ""
     name = asked if asked in OUR_NAMES else "127.0.0.1"
     port = address(context.home).rpartition(":")[2]
@@ -99,12 +110,15 @@ def open_label_studio(
     status_code=202,
     summary="Label Studio says that somebody answered",
     dependencies=[Depends(_know_secret)],
-    responses=ok(LAUNCHED, 409, status=202),
+    responses=ok(HINT_TAKEN, 409, status=202),
 )
 def take_webhook(project: KnownProject, context: Ctx) -> Response:
-    """Take the answers over now. What is sent is not read: the answers are asked from Label Studio itself."""
+    """Take the answers over soon. What is sent is not read: the answers are asked from Label Studio itself."""
+    from tidemill.labels.sources import sync
+
     _require_label_studio(project)
-    return launched(context, project.name, "labels", "label-studio", {TAG_REASON: "a webhook"})
+    context.hints.ask(project.name, lambda: sync(context.home, context.state, project))
+    return answer({"within_seconds": context.hints.wait}, 202)
 
 
 def _require_label_studio(project: Project) -> None:

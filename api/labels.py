@@ -36,10 +36,13 @@ Annotator = Annotated[str, Query(min_length=1, max_length=100, description="Who 
 
 @router.get("", summary="How labelling stands", responses=ok(LABELLING))
 def get_labelling(project: KnownProject, context: Ctx) -> Response:
-    """Tasks, answers, rounds, and how many rows have a label."""
+    """Tasks, answers, rounds, how many rows have a label, and what keeps answers from coming over."""
     from tidemill.labels.progress import progress
+    from tidemill.labels.sources import trouble
 
-    return answer(progress(context.home, context.state, project))
+    found = trouble(context.home, context.state, project)
+    said = {"title": found.title, "detail": found.detail, "remedy": found.remedy} if found else None
+    return answer(progress(context.home, context.state, project) | {"trouble": said})
 
 
 @router.post(

@@ -398,12 +398,14 @@ LABELLING: Out = (
         "unusable": 0,
         "by_annotator": {"ada": 12},
         "rounds": [LABEL_ROUND],
+        "trouble": None,
     },
 )
 ROUND: Out = (
     client_types.StartedRound,
     {"round": 2, "tasks": 50, "reasons": {"uncertain": 38, "held-out": 12}, "remarks": []},
 )
+HINT_TAKEN: Out = (client_types.HintTaken, {"within_seconds": 2.0})
 LABEL_STUDIO_LINK: Out = (
     client_types.LabelStudioLink,
     {"url": "http://127.0.0.1:8700/v1/label-studio/open?ticket=6sTkAq", "seconds": 60},

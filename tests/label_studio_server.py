@@ -34,7 +34,7 @@ class Server:
 
     def lend(self, home: Home) -> None:
         """Make this server that of another home as well."""
-        for name in ("token", "password", "key"):
+        for name in ("token", "password", "key", "people"):
             file = home.secrets / f"label-studio.{name}"
             file.write_text(label_studio.secret(self.home, name))
             file.chmod(0o600)

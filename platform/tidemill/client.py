@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -407,9 +407,11 @@ class Client:
         """Whether more labels of the same kind would change the model."""
         return cast(StabilityInfo, self._get(_at(project, "labels", "stability")))
 
-    def label_studio_link(self, project: str) -> LabelStudioLink:
-        """A link into Label Studio that needs no login; a person opens it, once, within a minute."""
-        return cast(LabelStudioLink, self._post(_at(project, "label-studio", "link"), None))
+    def label_studio_link(self, project: str, annotator: str = "") -> LabelStudioLink:
+        """A link into Label Studio that needs no login; the annotator opens it, once, within a minute."""
+        where = _at(project, "label-studio", "link")
+        query = urlencode({"annotator": annotator}) if annotator else ""
+        return cast(LabelStudioLink, self._post(f"{where}?{query}" if query else where, None))
 
     # Models and deployment
 

@@ -333,6 +333,14 @@ class LabelRound(TypedDict):
     reasons: dict[str, int]
 
 
+class Trouble(TypedDict):
+    """What is wrong now, with what, and what to do."""
+
+    title: str
+    detail: str
+    remedy: str
+
+
 class Labelling(TypedDict):
     """How labelling stands. `finished` tasks have as many answers as were wanted; `classes` is None for numbers."""
 
@@ -350,6 +358,13 @@ class Labelling(TypedDict):
     unusable: int
     by_annotator: dict[str, int]
     rounds: list[LabelRound]
+    trouble: Trouble | None  # what keeps answers in Label Studio from coming over
+
+
+class HintTaken(TypedDict):
+    """Answers are taken over about so many seconds from now."""
+
+    within_seconds: float
 
 
 class LabelStudioLink(TypedDict):

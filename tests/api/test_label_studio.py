@@ -1,5 +1,6 @@
 """The way into Label Studio without a second login, and its webhook."""
 
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -7,12 +8,14 @@ import httpx
 import pytest
 
 from api.label_studio import SECRET_HEADER
-from tests.api.conftest import PROJECT, FakeRuns, add_project
+from tests.api.conftest import PROJECT, add_project
 from tests.api.test_errors import is_problem
 from tests.label_studio_server import Server
 from tidemill.client import ApiError, Client
 from tidemill.errors import Gone, NotReady
 from tidemill.home import Home
+from tidemill.labels import sources
+from tidemill.labels.hints import WAIT
 from tidemill.labels.label_studio_login import LIFETIME, MOST, Tickets, log_in
 from tidemill.ops import label_studio, ports
 
@@ -76,16 +79,16 @@ def test_a_browser_is_sent_to_the_name_by_which_it_came(
 def test_tickets_end_after_a_minute_and_are_not_hoarded() -> None:
     now = 100.0
     tickets = Tickets(lambda: now)
-    kept, old = tickets.issue("/a"), tickets.issue("/b")
+    kept, old = tickets.issue("/a", "ada"), tickets.issue("/b", "bob")
     now += LIFETIME - 1
-    assert tickets.redeem(kept) == "/a"
+    assert tickets.redeem(kept) == ("/a", "ada")
     now += 1
     with pytest.raises(Gone):
         tickets.redeem(old)
-    many = [tickets.issue(f"/{number}") for number in range(MOST + 1)]
+    many = [tickets.issue(f"/{number}", "ada") for number in range(MOST + 1)]
     with pytest.raises(Gone):
         tickets.redeem(many[0])
-    assert tickets.redeem(many[-1]) == f"/{MOST}"
+    assert tickets.redeem(many[-1]) == (f"/{MOST}", "ada")
 
 
 def test_to_another_server_the_link_is_its_address(
@@ -109,14 +112,14 @@ def test_without_a_server_the_link_says_what_to_do(pets: Client, home: Home) -> 
         pets.label_studio_link("pets")
     assert away.value.status == 503
     with pytest.raises(NotReady, match="does not answer"):
-        log_in(home)
+        log_in(home, "owner")
 
 
 def test_a_password_that_was_changed_there_is_told(home: Home, label_studio_server: Server) -> None:
     label_studio_server.lend(home)
     (home.secrets / "label-studio.password").write_text("another")
     with pytest.raises(NotReady, match="did not let us in"):
-        log_in(home)
+        log_in(home, "owner")
 
 
 def test_where_nobody_answers_there_no_link_is_made(client: Client, home: Home, http: httpx.Client) -> None:
@@ -127,17 +130,43 @@ def test_where_nobody_answers_there_no_link_is_made(client: Client, home: Home, 
     assert is_problem(http.post(WEBHOOK, headers=headers))["status"] == 409
 
 
-@pytest.mark.usefixtures("pets")
-def test_only_a_webhook_with_the_secret_starts_the_labels(
-    http: httpx.Client, home: Home, runs: FakeRuns
+def test_a_link_is_for_the_person_who_asked(
+    pets: Client, http: httpx.Client, home: Home, label_studio_server: Server
 ) -> None:
+    label_studio_server.lend(home)
+    for asked, address in (("Ada", "%41da@tidemill.local"), ("", label_studio.OWNER)):
+        opened = http.get(pets.label_studio_link("pets", asked)["url"], headers={"Authorization": ""})
+        with httpx.Client(base_url=label_studio_server.url, trust_env=False) as browser:
+            browser.cookies.set("sessionid", opened.cookies["sessionid"])
+            assert browser.get("/api/current-user/whoami").json()["email"] == address
+
+
+@pytest.mark.usefixtures("pets")
+def test_only_a_webhook_with_the_secret_has_answers_taken_over(
+    http: httpx.Client, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_over = threading.Event()
+    monkeypatch.setattr(sources, "sync", lambda *_: taken_over.set())
     for forged in ({}, {SECRET_HEADER: ""}, {SECRET_HEADER: "0" * 40}, {SECRET_HEADER: "é".encode()}):
         assert is_problem(http.post(WEBHOOK, headers=forged, json={"action": "x"}))["status"] == 401
-    assert not runs.runs
+    assert not taken_over.wait(WAIT + 0.5)
     file: Path = home.secrets / "label-studio.webhook"
     assert file.stat().st_mode & 0o777 == 0o600
 
     stranger = {"Authorization": "", SECRET_HEADER: file.read_text().strip()}
     taken = http.post(WEBHOOK, headers=stranger, content=b"\xff not JSON")
     assert taken.status_code == 202
-    assert [(run.project, run.job) for run in runs.runs.values()] == [("pets", "labels")]
+    assert taken_over.wait(20)
+
+
+def test_what_is_wrong_with_the_server_is_told_with_the_labels(
+    pets: Client, home: Home, label_studio_server: Server
+) -> None:
+    label_studio.secret(home, "token")
+    (home.run / "ports.json").write_text(f'{{"label_studio": {ports.any_free("127.0.0.1")}}}')
+    told = pets.labelling("pets")["trouble"]
+    assert told is not None
+    assert "does not answer" in told["title"]
+    assert "tidemill logs label-studio" in told["remedy"]
+    label_studio_server.lend(home)
+    assert pets.labelling("pets")["trouble"] is None

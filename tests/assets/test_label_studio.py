@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
@@ -15,7 +16,6 @@ from tidemill.home import Home
 from tidemill.labels import ledger
 from tidemill.labels.backend import LabelTask
 from tidemill.labels.sources import label_studio_of
-from tidemill.ops.label_studio import OWNER
 from tidemill.project import load_project
 from tidemill.store.state import open_state
 from tidemill.store.tables import TableStore
@@ -54,8 +54,10 @@ def chromium() -> Iterator[Page]:
 @pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 def test_an_answer_given_in_the_browser_is_in_the_next_labels(home: Home, shop: TableStore) -> None:
     before = versions(shop)
+    hosts: set[str | None] = set()
     with Served(home) as api, api.client() as client, chromium() as page:
-        page.goto(client.label_studio_link("shop")["url"])
+        page.context.on("request", lambda sent: hosts.add(urlsplit(sent.url).hostname))
+        page.goto(client.label_studio_link("shop", "Ada")["url"])
         page.wait_for_url("**/projects/*/data**")
         page.get_by_role("button", name="Label All Tasks").click()
         page.get_by_text(re.compile("^yes")).first.click()  # its key follows
@@ -64,6 +66,10 @@ def test_an_answer_given_in_the_browser_is_in_the_next_labels(home: Home, shop: 
         ) as sent:
             page.get_by_role("button", name="Submit").first.click()
         assert sent.value.status == 201
+        page.goto(page.url.split("/projects/")[0] + "/projects/")
+        page.wait_for_load_state("networkidle")
+    # `blob:` and `data:` addresses have no host.
+    assert hosts - {None, ""} == {"127.0.0.1"}
 
     assert run(home).success
     (answer,) = ledger.answers(open_state(home), "shop")
@@ -71,7 +77,7 @@ def test_an_answer_given_in_the_browser_is_in_the_next_labels(home: Home, shop: 
         "label-studio",
         "c6",
         "yes",
-        OWNER,
+        "Ada",
     )
     after = versions(shop)
     assert (after["raw"], after["labels"]) == (before["raw"], before["labels"] + 1)

@@ -18,7 +18,7 @@ MARK = "tidemill:home:demo;"
 
 def answered_by(handler: Callable[[httpx.Request], httpx.Response]) -> LabelStudio:
     backend = LabelStudio(PROJECT, ["no", "yes"], url="http://studio", token="t", mark=MARK)
-    backend._http = httpx.Client(base_url="http://studio", transport=httpx.MockTransport(handler))
+    backend._server._http = httpx.Client(base_url="http://studio", transport=httpx.MockTransport(handler))
     return backend
 
 
@@ -27,7 +27,9 @@ def holding(project: int | None, *annotations: dict[str, Any]) -> LabelStudio:
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/api/projects":
-            found = [] if project is None else [{"id": project, "description": MARK}]
+            found = (
+                [] if project is None else [{"id": project, "description": f"{MARK} stamp={project:016x}"}]
+            )
             return httpx.Response(200, json={"results": found})
         if request.url.path == "/api/users":
             return httpx.Response(200, json=[{"id": 1, "email": "ada@example.org"}])
@@ -41,6 +43,7 @@ def annotation(number: int, *labels: str) -> dict[str, Any]:
     moment = "2026-05-02T09:00:00.000000Z"
     return {
         "id": number,
+        "unique_id": f"u{number}",
         "result": [{"from_name": "label", "value": {"choices": list(labels)}}] if labels else [],
         "was_cancelled": False,
         "completed_by": 1,
@@ -57,9 +60,9 @@ def test_a_deleted_project_is_told_and_a_new_one_read_from_its_start() -> None:
     empty = holding(8).pull(first.cursor)
     assert (list(empty.annotations), list(empty.deleted)) == ([], [])
     later = holding(8, annotation(3, "yes")).pull(empty.cursor)
-    assert [each.id for each in later.annotations] == ["3"]
+    assert [each.id for each in later.annotations] == [f"{8:016x}/u3"]
     at_once = holding(8, annotation(3, "yes")).pull(first.cursor)
-    assert ([each.id for each in at_once.annotations], list(at_once.deleted)) == (["3"], [])
+    assert ([each.id for each in at_once.annotations], list(at_once.deleted)) == ([f"{8:016x}/u3"], [])
 
 
 @pytest.mark.parametrize(
@@ -104,3 +107,17 @@ def test_a_contract_that_shows_nothing_is_refused() -> None:
     )
     with pytest.raises(InvalidInput, match="nothing to show"):
         label_config(bare, ["no", "yes"])
+
+
+def test_a_cursor_does_not_grow_with_the_answers() -> None:
+    many = holding(7, *(annotation(number, "yes") for number in range(500))).pull("")
+    assert many.there is not None
+    assert len(many.there) == 500
+    assert len(many.cursor) < 200
+
+
+def test_a_cursor_that_held_ids_is_read_once_more() -> None:
+    old = json.dumps({"project": 7, "at": "2027-01-01T00:00:00.000000Z", "ids": [1, 2]})
+    found = holding(7, annotation(1, "yes")).pull(old)
+    assert [each.id for each in found.annotations] == [f"{7:016x}/u1"]
+    assert list(found.deleted) == ["1", "2"]

@@ -243,6 +243,29 @@ def test_the_deployed_model_suggests_but_not_for_rows_it_is_judged_by(home: Home
         assert 0.4 < (task.suggestion.score or 0) <= 1
 
 
+def test_rows_that_wait_get_what_a_later_model_says(home: Home, state: State) -> None:
+    described = make(home)
+    frame = fill(home, 120)
+    labels = frame.loc[frame["ill"].notna(), ["_row", "ill"]].rename(columns={"ill": "label"})
+    training = train(build_features(frame, labels, described), described)
+    for version in (1, 2):
+        write_bundle(home.models("ward"), project=described, training=training)
+        deploy(state, "ward", version, actor="test", reason="")
+        found = start_round(home, state, described, budget=10)
+        if version == 1:
+            first = {task.row for task in found.tasks if task.suggestion}
+            BuiltIn(state, "ward").answer(min(first), "yes", "ada")
+            assert not found.refreshed
+    assert first
+    assert {task.row for task in found.refreshed} == first - {min(first)}
+    asked = {task.row: task for task in ledger.tasks(state, "ward")}
+    for row in first:
+        task = asked[row]
+        assert task.suggestion is not None
+        assert (task.suggestion["model_version"], task.round) == (1 if row == min(first) else 2, 1)
+    assert not start_round(home, state, described, budget=10).refreshed
+
+
 def test_where_nobody_can_be_asked_or_there_is_no_data_it_is_said(home: Home, state: State) -> None:
     described = make(home)
     with pytest.raises(NotFound):

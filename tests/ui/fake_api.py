@@ -398,6 +398,7 @@ def labelling(kind: str) -> dict[str, Any]:
         "unusable": 0,
         "by_annotator": {},
         "rounds": [],
+        "trouble": None,
     }
 
 

@@ -106,16 +106,36 @@ def test_where_people_do_not_answer_here_it_says_so(
     fake_api.labelling["kind"] = kind
     app = open_page("label")
     assert words in text_of(app)
-    assert not app.text_input
+    assert not [button for button in app.button if button.label in ("benign", "malignant")]
 
 
 def test_a_link_into_label_studio_is_made_when_it_is_wanted(fake_api: FakeApi, open_page: OpenPage) -> None:
     fake_api.labelling["kind"] = "label-studio"
     app = open_page("label")
+    assert next(button for button in app.button if button.label == "Open Label Studio").disabled
+    app.text_input(key="annotator_name").set_value("ada").run()
     assert not app.get("link_button")
     app = press(app, "Open Label Studio")
     (link,) = app.get("link_button")
     assert link.proto.url.endswith("/v1/label-studio/open?ticket=t1")
+
+
+def test_what_is_wrong_with_label_studio_is_told_and_the_rest_of_the_page_stays(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.labelling |= {
+        "kind": "label-studio",
+        "trouble": {
+            "title": "Label Studio does not answer",
+            "detail": "http://127.0.0.1:8704: ConnectError",
+            "remedy": "See `./tidemill logs label-studio`.",
+        },
+    }
+    app = open_page("label")
+    (warning,) = app.warning
+    assert "does not answer" in warning.value
+    assert "logs label-studio" in warning.value
+    assert "Rows asked about" in text_of(app)
 
 
 def test_a_refused_answer_says_why_and_the_row_stays(

@@ -50,7 +50,7 @@ def main() -> None:
     if labelling["kind"] == "built-in":
         one_row(detail, labelling)
     else:
-        label_studio(project)
+        label_studio(project, labelling)
     standing(labelling)
     more_rows(project, labelling)
     people(project, labelling)
@@ -65,17 +65,22 @@ def labels_are_a_column(detail: ProjectDetail) -> None:
     )
 
 
-def label_studio(project: str) -> None:
+def label_studio(project: str, labelling: Labelling) -> None:
     """The way into Label Studio; its link works once and for a minute, so it is made when it is wanted."""
+    wrong = labelling["trouble"]
+    if wrong:
+        said = " ".join(words.literal(wrong[part]) for part in ("detail", "remedy"))
+        st.warning(f"**{words.literal(wrong['title'])}** {said}", icon=":material/warning:")
     page.empty(
         "People answer in Label Studio",
         "Here you ask about more rows and see how far they are.",
         icon="label",
     )
-    if not st.button("Open Label Studio", icon=":material/open_in_new:"):
+    name = st.text_input("Your name", key=_NAME, placeholder="so that answers can be compared", max_chars=60)
+    if not st.button("Open Label Studio", icon=":material/open_in_new:", disabled=not name.strip()):
         return
     with page.explained():
-        link = api().label_studio_link(project)
+        link = api().label_studio_link(project, name.strip())
         valid = f" The link works once, for {link['seconds']} seconds." if link["seconds"] else ""
         st.link_button("Go to the rows", link["url"], type="primary", icon=":material/arrow_forward:")
         st.caption(f"It opens in a new tab.{valid}")

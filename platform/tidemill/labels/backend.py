@@ -74,13 +74,17 @@ class UnusableAnswer:
 class Pull:
     """What changed since a cursor: answers new or edited, the ids of deleted ones, and where to go on.
 
-    `cursor` is opaque to the caller, and JSON-able text.
+    `cursor` is opaque to the caller, and JSON-able text. A back end that tells deletions by absence gives in
+    `there` the ids of all answers there are; what the ledger has of ids that begin with `within` and is not there
+    is deleted.
     """
 
     annotations: Sequence[Annotation] = ()
     deleted: Sequence[str] = ()
     unusable: Sequence[UnusableAnswer] = ()
     cursor: str = ""
+    there: frozenset[str] | None = None
+    within: str = ""
 
 
 @dataclass(frozen=True)

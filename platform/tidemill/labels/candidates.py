@@ -6,7 +6,7 @@ Here belong the tables and logs behind a round of labelling; which of the rows a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -147,6 +147,15 @@ def predictions(home: Home, pool: Pool, rng: np.random.Generator) -> list[tuple[
         ]
         found.append(("drift", [_shown(window[index]) for index in rng.permutation(len(window))]))
     return found
+
+
+def waiting(pool: Pool, but: Collection[str]) -> list[LabelTask]:
+    """Rows that were asked about and have too few answers, without those in `but`."""
+    return [
+        LabelTask(row, task.fields, reason=task.reason, annotators=task.annotators)
+        for row, task in pool.asked.items()
+        if pool.answered[row] < task.annotators and row not in but
+    ]
 
 
 def suggested(home: Home, state: State, pool: Pool, tasks: Sequence[LabelTask]) -> list[LabelTask]:

@@ -75,10 +75,21 @@ def prediction(project: Project, suggestion: Suggestion) -> dict[str, Any]:
     else:
         result = {"type": "number", "value": {"number": float(suggestion.label)}}
     made: dict[str, Any] = {
-        "model_version": f"version {suggestion.model_version}",
+        "model_version": version_name(suggestion.model_version),
         "result": [{"from_name": ANSWER, "to_name": "c0", **result}],
     }
     return made | ({} if suggestion.score is None else {"score": suggestion.score})
+
+
+def version_name(version: int) -> str:
+    """How people see which model made a suggestion."""
+    return f"version {version}"
+
+
+def version_of(name: str | None) -> int:
+    """The version that `version_name` wrote; -1 for a name that somebody else wrote."""
+    number = (name or "").removeprefix("version ")
+    return int(number) if number.isdecimal() else -1
 
 
 def answers_in(result: Sequence[Mapping[str, Any]]) -> list[str | float]:

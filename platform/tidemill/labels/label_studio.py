@@ -7,16 +7,17 @@ import, and sends a POST again when the reply was lost, which makes tasks twice.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import httpx
-
-from tidemill.errors import Conflict, Corrupt, InvalidInput, NotReady, Unauthorized
+from tidemill.errors import Conflict, Corrupt, InvalidInput, NotReady
 from tidemill.labels.backend import (
     Annotation,
     LabelBackend,
@@ -28,19 +29,33 @@ from tidemill.labels.backend import (
 )
 from tidemill.labels.classes import as_label
 from tidemill.labels.label_config import ROW, answers_in, label_config, prediction, task_data
+from tidemill.labels.label_studio_hook import Hook, ensure_hook
+from tidemill.labels.label_studio_http import Connection
+from tidemill.labels.label_studio_people import person_of
+from tidemill.labels.label_studio_suggestions import show, suggest
 from tidemill.project import Project
 
 SOURCE = "label-studio"
 BATCH = 2_000
 OVERLAP = timedelta(minutes=2)
 TIMEOUT = 60.0
+STAMP = re.compile(r"stamp=([0-9a-f]{16})")
+
+
+class _There(NamedTuple):
+    """Our project in Label Studio: its number there, and the stamp that no other project has."""
+
+    id: int
+    stamp: str
 
 
 class LabelStudio(LabelBackend):
     """The tasks and answers of one project on the server at `url`.
 
     `mark` names our home and project in the description of Label Studio's project, which is found by it and made
-    when it is not there. `data` is the server's folder of data where it is our own: it keeps every export there.
+    when it is not there, with a stamp of its own: its number may belong to another project on another server.
+    `data` is the server's folder of data where it is our own: it keeps every export there. `hook` is where that
+    server says that somebody answered.
     """
 
     source = SOURCE
@@ -54,19 +69,19 @@ class LabelStudio(LabelBackend):
         token: str,
         mark: str,
         log: str = "its own log",
+        secret: str = "the home's secrets",
         data: Path | None = None,
+        hook: Hook | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
         self._project = project
         self._classes = classes
-        self._url = url.rstrip("/")
         self._mark = mark
-        self._log = log
         self._data = data
-        self._id: int | None = None
-        self._http = httpx.Client(
-            base_url=self._url, headers={"Authorization": f"Token {token}"}, timeout=timeout, trust_env=False
-        )
+        self._hook = hook
+        self._found: _There | None = None
+        self._predictions: dict[int, Any] = {}
+        self._server = Connection(url, token, log=log, secret=secret, timeout=timeout)
 
     def push(self, tasks: Sequence[LabelTask]) -> dict[str, str]:
         """A reply may have been lost before, so what is there already is looked up first, never remembered."""
@@ -74,17 +89,14 @@ class LabelStudio(LabelBackend):
         there = self._tasks(project)
         known = {row: str(task["id"]) for row, task in there.items()}
         asked = {task.row: task for task in tasks}.values()
-        # Killed while it took tasks, the server may have kept them without what was suggested.
-        self._suggest(
-            project,
-            [task for task in asked if task.row in there and not there[task.row]["predictions"]],
-            known,
-        )
+        # Killed while it took tasks, the server may have kept them without what was suggested; and a later model
+        # may say otherwise than an earlier one.
+        suggest(self._server, self._project, project, [task for task in asked if task.row in there], there)
         new = [task for task in asked if task.row not in known]
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
             url = f"/api/projects/{project}/import?return_task_ids=true"
-            made = self._call("POST", url, json=[self._task(task) for task in batch])
+            made = self._server.call("POST", url, json=[self._task(task) for task in batch])
             ids = made.get("task_ids", [])
             wanted = sum(task.suggestion is not None for task in batch)
             if len(ids) != len(batch) or made.get("prediction_count") != wanted:
@@ -92,59 +104,73 @@ class LabelStudio(LabelBackend):
                     "Label Studio did not take every task",
                     detail=f"{len(batch)} tasks with {wanted} suggestions were sent; it made {len(ids)} with "
                     f"{made.get('prediction_count')}",
-                    remedy=f"See {self._log}; pushing again sends what is missing.",
+                    remedy=f"See {self._server.log}; pushing again sends what is missing.",
                 )
             known |= {task.row: str(task_id) for task, task_id in zip(batch, ids, strict=True)}
+        show(self._server, project, [task.suggestion.model_version for task in asked if task.suggestion])
         return {task.row: known[task.row] for task in tasks}
 
     def pull(self, cursor: str = "") -> Pull:
-        """The cursor holds the newest change and the ids that were seen, so that a deletion is noticed.
+        """The cursor names the project that was read, by its stamp, and the newest change; it does not grow.
 
         Two minutes are told again: a change may be written after a newer one. A project that somebody deleted is no
         deletion of its answers: that is told, the ledger keeps them, and a new project is read from its start.
+        Everything is read when the classes are others: an answer may have become usable, or stopped being so.
         """
-        before = json.loads(cursor) if cursor else {"project": None, "at": "", "ids": []}
-        project = self._find_project()
-        if before["project"] is not None and project is None:
-            raise Conflict(
-                "The project is gone from Label Studio",
-                detail=f"{self._project.name} was project {before['project']} of {self._url}; it was deleted, "
-                "or another server answers at this address",
-                remedy="The labels taken over so far stay. Ask about rows again, which makes a new project, or set "
-                "labels to built-in in project.yaml to go on there.",
-            )
-        if project != before["project"]:
-            before = {"project": project, "at": "", "ids": []}
-        if project is None:
+        before = json.loads(cursor) if cursor else {}
+        found = self._known(before)
+        if found is None:
             return Pull(cursor=cursor)
-        since = _minus(before["at"], OVERLAP)
-        given, unusable, ids, newest = [], [], [], before["at"]
-        for task in self._annotated(project):
+        # Until version 0.1 the cursor held the ids of all answers, which were not unique beyond the server.
+        old = [str(each) for each in before.get("ids", ())]
+        classes = _digest(self._classes)
+        goes_on = before.get("stamp") == found.stamp and before.get("classes") == classes
+        at = before["at"] if goes_on else ""
+        since, newest = _minus(at, OVERLAP), at
+        given, unusable, ids = [], [], []
+        for task in self._annotated(found.id):
             row = str(task["data"].get(ROW, ""))
             for raw in task["annotations"]:
-                ids.append(raw["id"])
+                answer_id = f"{found.stamp}/{raw['unique_id']}"
+                ids.append(answer_id)
                 newest = max(newest, raw["updated_at"])
                 if raw["updated_at"] < since:
                     continue
-                answer = self._answer(row, raw)
+                answer = self._answer(row, raw, answer_id)
                 given.append(answer) if isinstance(answer, Annotation) else unusable.append(answer)
-        there = set(ids)
-        deleted = [str(each) for each in before["ids"] if each not in there]
-        after = {"project": project, "at": newest, "ids": sorted(ids)}
-        return Pull(given, deleted, unusable, json.dumps(after))
+        after = {"project": found.id, "stamp": found.stamp, "at": newest, "classes": classes}
+        return Pull(given, old, unusable, json.dumps(after), frozenset(ids), f"{found.stamp}/")
+
+    def check(self, cursor: str = "") -> None:
+        """Raises what a pull from `cursor` would raise, without reading answers."""
+        self._known(json.loads(cursor) if cursor else {})
+
+    def _known(self, before: Mapping[str, Any]) -> _There | None:
+        """Our project there, or None before the first. Raises Conflict when it was there and is gone."""
+        found = self._find_project()
+        if before.get("project") is not None and found is None:
+            raise Conflict(
+                "The project is gone from Label Studio",
+                detail=f"{self._project.name} was project {before['project']} of {self._server.url}; it was "
+                "deleted, or another server answers at this address",
+                remedy="The labels taken over so far stay. Ask about rows again, which makes a new project; bring "
+                "the old server back; or set labels to built-in in project.yaml to go on there.",
+            )
+        return found
 
     def state(self) -> QueueState:
-        project = self._find_project()
-        if project is None:
+        there = self._find_project()
+        if there is None:
             return QueueState(0, 0, 0)
-        known = self._call("GET", f"/api/projects/{project}")
+        project = there.id
+        known = self._server.call("GET", f"/api/projects/{project}")
         by_annotator: dict[str, int] = {}
         finished = 0
         for task in self._annotated(project):
             labels = [
                 found
                 for raw in task["annotations"]
-                if isinstance(found := self._answer(str(task["data"].get(ROW, "")), raw), Annotation)
+                if isinstance(found := self._answer(str(task["data"].get(ROW, "")), raw, ""), Annotation)
                 and found.label is not None
             ]
             finished += len(labels) >= int(task["meta"].get("annotators", 1))
@@ -153,7 +179,7 @@ class LabelStudio(LabelBackend):
         return QueueState(int(known["task_number"]), finished, sum(by_annotator.values()), by_annotator)
 
     def close(self) -> None:
-        self._http.close()
+        self._server.close()
 
     def page(self) -> str:
         """The path of the page where people label, made when it is not there."""
@@ -168,9 +194,8 @@ class LabelStudio(LabelBackend):
             made["predictions"] = [prediction(self._project, task.suggestion)]
         return made
 
-    def _answer(self, row: str, raw: Mapping[str, Any]) -> Annotation | UnusableAnswer:
-        annotator = str((raw.get("completed_by") or {}).get("email") or "unknown")
-        answer_id = str(raw["id"])
+    def _answer(self, row: str, raw: Mapping[str, Any], answer_id: str) -> Annotation | UnusableAnswer:
+        annotator = person_of(str((raw.get("completed_by") or {}).get("email") or "unknown"))
         if not row:
             return UnusableAnswer(
                 answer_id, row, annotator, "The task is none of ours: it has no row. Delete it."
@@ -198,40 +223,39 @@ class LabelStudio(LabelBackend):
             raw["created_at"],
             raw["updated_at"],
             raw.get("lead_time"),
-            _origin(label, raw.get("prediction") or {}),
+            self._origin(label, raw),
         )
 
-    def _suggest(self, project: int, tasks: Sequence[LabelTask], known: Mapping[str, str]) -> None:
-        """Add suggestions to tasks that are there. One request, since each takes seconds."""
-        wanted = [
-            {"task": int(known[task.row]), **prediction(self._project, task.suggestion)}
-            for task in tasks
-            if task.suggestion is not None
-        ]
-        if not wanted:
-            return
-        made = self._call("POST", f"/api/projects/{project}/import/predictions", json=wanted)
-        if made.get("created") != len(wanted):
-            raise Corrupt(
-                "Label Studio did not take every suggestion",
-                detail=f"{len(wanted)} were sent to project {project}; it made {made.get('created')}",
-                remedy=f"See {self._log}; pushing again sends what is missing.",
-            )
+    def _origin(self, label: str | float | None, raw: Mapping[str, Any]) -> Origin:
+        """What the answer's person was shown may be an earlier model's: the answer names it then."""
+        shown, parent = raw.get("prediction") or {}, raw.get("parent_prediction")
+        if parent and parent != shown.get("id"):
+            if parent not in self._predictions:
+                self._predictions[parent] = self._server.call("GET", f"/api/predictions/{parent}")
+            shown = self._predictions[parent]
+        suggested = answers_in(shown.get("result") or ())
+        if label is None or not suggested:
+            return "manual"
+        return "accepted" if suggested == [label] else "changed"
+
+    def _listen(self, project: int) -> None:
+        if self._hook is not None:
+            ensure_hook(self._server, project, self._hook)
 
     def _tasks(self, project: int) -> dict[str, dict[str, Any]]:
         """Row -> task. Of two tasks of one row the first counts."""
-        if not self._call("GET", f"/api/projects/{project}")["task_number"]:
+        if not self._server.call("GET", f"/api/projects/{project}")["task_number"]:
             return {}
         found = sorted(self._all(project), key=lambda task: -int(task["id"]))
         return {str(task["data"][ROW]): task for task in found if ROW in task["data"]}
 
     def _annotated(self, project: int) -> list[dict[str, Any]]:
         """The tasks that have answers: an export of them takes half as long as a snapshot, but has people's ids."""
-        found: list[dict[str, Any]] = self._call(
+        found: list[dict[str, Any]] = self._server.call(
             "GET", f"/api/projects/{project}/export", params={"exportType": "JSON"}
         )
         self._clear("export", f"project-{project}-at-*")
-        people = {each["id"]: each for each in self._call("GET", "/api/users")}
+        people = {each["id"]: each for each in self._server.call("GET", "/api/users")}
         for task in found:
             for raw in task["annotations"]:
                 raw["completed_by"] = people.get(raw["completed_by"])
@@ -241,20 +265,20 @@ class LabelStudio(LabelBackend):
         """Every task, without what is known of suggestions but their ids: a snapshot, as listing takes minutes."""
         only_id = {"only_id": True}
         wanted = {"title": "tidemill", "serialization_options": {"drafts": only_id, "predictions": only_id}}
-        made = self._call("POST", f"/api/projects/{project}/exports", json=wanted)
+        made = self._server.call("POST", f"/api/projects/{project}/exports", json=wanted)
         where = f"/api/projects/{project}/exports/{made['id']}"
         try:
             if made["status"] != "completed":
                 raise NotReady(
                     "Label Studio could not export its tasks",
-                    detail=f"project {project} of {self._url}: the export is {made['status']}",
-                    remedy=f"See {self._log}.",
+                    detail=f"project {project} of {self._server.url}: the export is {made['status']}",
+                    remedy=f"See {self._server.log}.",
                 )
-            found: list[dict[str, Any]] = self._call(
+            found: list[dict[str, Any]] = self._server.call(
                 "GET", f"{where}/download", params={"exportType": "JSON"}
             )
         finally:
-            self._call("DELETE", where)
+            self._server.call("DELETE", where)
             self._clear("media", f"export/{project}/*.json")
         return found
 
@@ -264,12 +288,15 @@ class LabelStudio(LabelBackend):
             with suppress(FileNotFoundError):
                 file.unlink()
 
-    def _find_project(self) -> int | None:
-        if self._id is None:
-            listing = self._call("GET", "/api/projects", params={"page_size": 1000})
+    def _find_project(self) -> _There | None:
+        if self._found is None:
+            listing = self._server.call("GET", "/api/projects", params={"page_size": 1000})
             mine = [each for each in listing["results"] if self._mark in (each["description"] or "")]
-            self._id = min((int(each["id"]) for each in mine), default=None)
-        return self._id
+            if mine:
+                first = min(mine, key=lambda each: int(each["id"]))
+                stamp = STAMP.search(first["description"])
+                self._found = _There(int(first["id"]), stamp[1] if stamp else f"project {first['id']}")
+        return self._found
 
     def _ensure_project(self, annotators: int) -> int:
         """Label Studio's project, with the screen as the contract is now."""
@@ -282,64 +309,27 @@ class LabelStudio(LabelBackend):
             "show_collab_predictions": True,
         }
         if found is None:
+            stamp = secrets.token_hex(8)
             described = {
                 # It wants three to fifty characters; a project's name may be one.
                 "title": self._project.display_name[:50].ljust(3, "."),
-                "description": f"Made by Tidemill; it finds the project by this: {self._mark}",
+                "description": f"Made by Tidemill; it finds the project by this: {self._mark} stamp={stamp}",
             }
-            self._id = found = int(self._call("POST", "/api/projects", json=described | wanted)["id"])
-            return found
-        known = self._call("GET", f"/api/projects/{found}")
+            made = self._server.call("POST", "/api/projects", json=described | wanted)
+            self._found = _There(int(made["id"]), stamp)
+            self._listen(self._found.id)
+            return self._found.id
+        self._listen(found.id)
+        known = self._server.call("GET", f"/api/projects/{found.id}")
         wanted["maximum_annotations"] = max(wanted["maximum_annotations"], known["maximum_annotations"])
         changes = {name: value for name, value in wanted.items() if known.get(name) != value}
         if changes:
-            self._call("PATCH", f"/api/projects/{found}", json=changes)
-        return found
-
-    def _call(self, method: str, path: str, **given: Any) -> Any:
-        try:
-            reply = self._http.request(method, path, **given)
-        except httpx.TransportError as error:
-            raise NotReady(
-                "Label Studio does not answer",
-                detail=f"{self._url}: {type(error).__name__}",
-                remedy=f"See {self._log} and `./tidemill status`. The labels taken over so far stay.",
-            ) from error
-        if reply.status_code in (401, 403):
-            raise Unauthorized(
-                "Label Studio does not know our token",
-                detail=f"{self._url} answered {reply.status_code}; another server may have taken its place",
-                remedy="Put the token of an account of that server into the home's secrets.",
-            )
-        if reply.status_code >= 500:
-            raise NotReady(
-                "Label Studio failed",
-                detail=f"{method} {self._url}{path} answered {reply.status_code}",
-                remedy=f"See {self._log}.",
-            )
-        if reply.status_code >= 400:
-            raise Conflict(
-                "Label Studio refused a request",
-                detail=f"{method} {self._url}{path} answered {reply.status_code}: {reply.text[:300]}",
-                remedy="A project or task may have been deleted there by hand; try again, then see its log.",
-            )
-        if reply.status_code == 204:
-            return None
-        try:
-            return reply.json()
-        except ValueError:
-            raise NotReady(
-                "Another program answers in Label Studio's place",
-                detail=f"{self._url}{path} did not answer JSON",
-                remedy="Check the address of the Label Studio server.",
-            ) from None
+            self._server.call("PATCH", f"/api/projects/{found.id}", json=changes)
+        return found.id
 
 
-def _origin(label: str | float | None, shown: Mapping[str, Any]) -> Origin:
-    suggested = answers_in(shown.get("result") or ())
-    if label is None or not suggested:
-        return "manual"
-    return "accepted" if suggested == [label] else "changed"
+def _digest(classes: Sequence[str] | None) -> str:
+    return hashlib.sha256(json.dumps(classes).encode()).hexdigest()[:16]
 
 
 def _minus(moment: str, span: timedelta) -> str:

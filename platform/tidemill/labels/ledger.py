@@ -11,7 +11,7 @@ an answer that was deleted in the back end is marked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -100,8 +100,8 @@ def sync(state: State, project: str, backend: LabelBackend) -> Synced:
     that happens several times over, and what the back end raises.
     """
     for _ in range(SYNC_ATTEMPTS):
-        cursor, pulls = _cursor(state, project, backend.source)
-        found = backend.pull(cursor)
+        known, pulls = _cursor(state, project, backend.source)
+        found = backend.pull(known)
         if (taken := _take(state, project, backend.source, found, pulls)) is not None:
             return taken
     raise Conflict(
@@ -213,6 +213,11 @@ def last_change(state: State, project: str) -> int:
     return int(state.rows(query.where(label_annotations.c.project == project))[0]["last"] or 0)
 
 
+def cursor(state: State, project: str, source: str) -> str:
+    """Where the next sync goes on; "" before the first."""
+    return _cursor(state, project, source)[0]
+
+
 def _cursor(state: State, project: str, source: str) -> tuple[str, int]:
     found = state.rows(sa.select(label_cursors).where(*_of(label_cursors, project, source)))
     return (str(found[0]["cursor"]), int(found[0]["pulls"])) if found else ("", 0)
@@ -230,7 +235,21 @@ def _take(state: State, project: str, source: str, found: Pull, pulls: int) -> S
             connection.execute(sa.update(label_cursors).where(*where).values(**values))
         else:
             connection.execute(sa.insert(label_cursors).values(project=project, source=source, **values))
-        return _apply(connection, project, source, found)
+        return _apply(connection, project, source, _with_absent(connection, project, source, found))
+
+
+def _with_absent(connection: sa.Connection, project: str, source: str, found: Pull) -> Pull:
+    """The pull with the answers among its deleted ones that are not there any more."""
+    if found.there is None:
+        return found
+    ids = label_annotations.c.id
+    query = sa.select(ids).where(
+        *_of(label_annotations, project, source),
+        ids.startswith(found.within, autoescape=True),
+        label_annotations.c.deleted_at.is_(None),
+    )
+    gone = [each for each in connection.execute(query).scalars() if each not in found.there]
+    return replace(found, deleted=[*found.deleted, *gone])
 
 
 def _apply(

@@ -17,7 +17,7 @@ from tidemill.labels import ledger
 from tidemill.labels.agreement import Agreement, cohen_kappa, fleiss_kappa, krippendorff_alpha, table_of
 from tidemill.labels.annotators import report
 from tidemill.labels.classes import known_classes
-from tidemill.labels.ledger import Task
+from tidemill.labels.ledger import Answer, Task
 from tidemill.project import Project
 from tidemill.store.state import State
 from tidemill.store.tables import TableStore
@@ -30,7 +30,7 @@ def progress(home: Home, state: State, project: Project) -> dict[str, Any]:
     """Tasks, answers and rounds, and how many rows of the data have a label in the table `labels`."""
     tasks, answers = ledger.tasks(state, project.name), ledger.answers(state, project.name)
     labels = [each for each in answers if each.is_label]
-    given = Counter(each.row for each in labels)
+    given = _people(labels)
     store = TableStore(home.tables(project.name))
     raw, labelled = store.current("raw"), store.current("labels")
     return {
@@ -53,7 +53,7 @@ def progress(home: Home, state: State, project: Project) -> dict[str, Any]:
 
 def open_tasks(state: State, project: str) -> int:
     """Rows that still wait for answers."""
-    given = Counter(each.row for each in ledger.answers(state, project) if each.is_label)
+    given = _people([each for each in ledger.answers(state, project) if each.is_label])
     return sum(given[row] < wanted for row, (_, wanted) in ledger.needed(state, project).items())
 
 
@@ -94,6 +94,11 @@ def annotators(home: Home, state: State, project: Project) -> list[dict[str, Any
         known = dict(zip(own["_row"], own["label"], strict=True))
     given = ledger.answers(state, project.name)
     return [asdict(each) for each in report(given, known, numeric=not project.is_classification)]
+
+
+def _people(labels: Sequence[Answer]) -> Counter[str]:
+    """How many people have answered about each row: someone may have done so on two servers."""
+    return Counter(row for row, _ in {(each.row, each.annotator) for each in labels})
 
 
 def _is_finished(task: Task, given: Mapping[str, int]) -> bool:

@@ -46,11 +46,15 @@ MOST_CANDIDATES = 20_000
 
 @dataclass(frozen=True)
 class Round:
-    """What a round asks about, and remarks for a person, such as that there is no model yet."""
+    """What a round asks about, and remarks for a person, such as that there is no model yet.
+
+    `refreshed` are rows of earlier rounds that wait for answers, with what the model of now says of them.
+    """
 
     number: int
     tasks: list[LabelTask]
     remarks: list[str] = field(default_factory=list)
+    refreshed: list[LabelTask] = field(default_factory=list)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -76,8 +80,10 @@ def start_round(
     try:
         sync(home, state, project)
         planned = plan_round(home, state, project, budget=budget, strategy=strategy)
-        ids = backend.push(planned.tasks) if planned.tasks else {}
+        every = [*planned.tasks, *planned.refreshed]
+        ids = backend.push(every) if every else {}
         ledger.record_tasks(state, project.name, backend.source, planned.tasks, ids, planned.number)
+        ledger.record_tasks(state, project.name, backend.source, planned.refreshed, ids)
     finally:
         backend.close()
     return planned
@@ -94,7 +100,17 @@ def plan_round(
     plan.production(home)
     plan.gold()
     plan.fresh(strategy or project.labels.strategy)
-    return Round(number, candidates.suggested(home, state, pool, plan.tasks), plan.remarks)
+    asked = candidates.suggested(home, state, pool, plan.tasks)
+    waiting = candidates.waiting(pool, {task.row for task in asked})
+    refreshed = [task for task in candidates.suggested(home, state, pool, waiting) if _says_else(task, pool)]
+    return Round(number, asked, plan.remarks, refreshed)
+
+
+def _says_else(task: LabelTask, pool: Pool) -> bool:
+    """Whether another model than before says something of a row that was asked about."""
+    before = pool.asked[task.row].suggestion
+    now = task.suggestion
+    return now is not None and (before is None or before["model_version"] != now.model_version)
 
 
 class _Plan:

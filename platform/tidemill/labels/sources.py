@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from tidemill.errors import NotReady
+from tidemill.errors import NotReady, TidemillError
 from tidemill.home import Home
 from tidemill.labels import ledger
 from tidemill.labels.backend import LabelBackend
 from tidemill.labels.built_in import BuiltIn
 from tidemill.labels.classes import known_classes
-from tidemill.labels.label_studio import LabelStudio
+from tidemill.labels.hints import HOOK_HEADER
+from tidemill.labels.label_studio import TIMEOUT, LabelStudio
+from tidemill.labels.label_studio_hook import Hook
 from tidemill.ops import label_studio
 from tidemill.ops.control import home_id
 from tidemill.project import Project
 from tidemill.store.state import State
+
+GLANCE = 3.0
 
 
 def open_backend(home: Home, state: State, project: Project) -> LabelBackend | None:
@@ -27,7 +31,7 @@ def open_backend(home: Home, state: State, project: Project) -> LabelBackend | N
     return None
 
 
-def label_studio_of(home: Home, project: Project) -> LabelStudio:
+def label_studio_of(home: Home, project: Project, *, timeout: float = TIMEOUT) -> LabelStudio:
     """Label Studio for `project`: ours, or the server that its file names. Raises NotReady without a token."""
     own = project.labels.url is None
     file = home.secrets / ("label-studio.token" if own else f"label-studio.{project.name}.token")
@@ -48,8 +52,37 @@ def label_studio_of(home: Home, project: Project) -> LabelStudio:
         token=token,
         mark=f"tidemill:{home_id(home)}:{project.name}",
         log="`./tidemill logs label-studio`" if own else "the log of that server",
+        secret=str(file),
         data=label_studio.folder(home) / "data" if own else None,
+        hook=_hook(home, project) if own else None,
+        timeout=timeout,
     )
+
+
+def trouble(home: Home, state: State, project: Project) -> TidemillError | None:
+    """What keeps answers in Label Studio from coming over, asked in a few seconds; None when nothing does."""
+    if project.labels.kind != "label-studio":
+        return None
+    try:
+        backend = label_studio_of(home, project, timeout=GLANCE)
+    except NotReady as error:
+        return error
+    try:
+        backend.check(ledger.cursor(state, project.name, backend.source))
+    except TidemillError as error:
+        return error
+    finally:
+        backend.close()
+    return None
+
+
+def _hook(home: Home, project: Project) -> Hook | None:
+    """Where our own server finds the API, by the way of this machine alone; None before that was ever started."""
+    port = label_studio.port_of(home, "api")
+    if port is None:
+        return None
+    url = f"http://127.0.0.1:{port}/v1/projects/{project.name}/label-studio/webhook"
+    return Hook(url, {HOOK_HEADER: label_studio.secret(home, "webhook")})
 
 
 def sync(home: Home, state: State, project: Project) -> ledger.Synced:

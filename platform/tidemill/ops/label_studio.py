@@ -7,6 +7,7 @@ ours it would force old versions of what learning needs. The supervisor runs tha
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -54,15 +55,22 @@ def folder(home: Home) -> Path:
 
 def address(home: Home) -> str:
     """Where our server listens. Raises NotReady when it was never started."""
-    try:
-        port = int(json.loads((home.run / "ports.json").read_text())["label_studio"])
-    except (FileNotFoundError, ValueError, KeyError):
+    port = port_of(home, "label_studio")
+    if port is None:
         raise NotReady(
             "Label Studio was never started",
             detail=f"{home.root} has no port for it",
             remedy="Start it with `./tidemill up`.",
-        ) from None
+        )
     return f"http://127.0.0.1:{port}"
+
+
+def port_of(home: Home, service: str) -> int | None:
+    """The port that a service of this home has, or None when none was ever chosen for it."""
+    try:
+        return int(json.loads((home.run / "ports.json").read_text())[service])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
 
 
 def secret(home: Home, name: str, length: int = 40) -> str:
@@ -117,6 +125,8 @@ def environment(home: Home, given: Mapping[str, str]) -> dict[str, str]:
         "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
         "LABEL_STUDIO_CORS_ALLOW_ALL_ORIGINS": "false",
         "LABEL_STUDIO_ALLOWED_HOSTS": "127.0.0.1,localhost",
+        # Our webhook is on loopback, which it refuses otherwise; beyond loopback the dead proxy stands.
+        "SSRF_PROTECTION_ENABLED": "false",
         **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE),
         **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
     }
@@ -125,8 +135,8 @@ def environment(home: Home, given: Mapping[str, str]) -> dict[str, str]:
 def install(target: Path) -> Path:
     """Make the environment at `target` unless it is whole and of this lock; the path of its `label-studio`.
 
-    The stamp is written last: an interrupted installation is begun anew. Raises NotReady with what the installer
-    said.
+    The stamp is written last: an interrupted installation is begun anew. Its installer may outlive it, when only we
+    were killed: it holds the lock as well, and is waited for. Raises NotReady when the installer fails.
     """
     target = target.resolve()
     program = target / "bin" / "label-studio"
@@ -134,24 +144,33 @@ def install(target: Path) -> Path:
     wanted = f"{target}\n{hashlib.sha256(LOCK.read_bytes()).hexdigest()}\n"
     if program.exists() and stamp.exists() and stamp.read_text() == wanted:
         return program
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f"{target.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (program.exists() and stamp.exists() and stamp.read_text() == wanted):
+            _install(target, lock.fileno())
+            replace_bytes(stamp, wanted.encode())
+            print("Label Studio is installed", flush=True)
+    return program
+
+
+def _install(target: Path, lock: int) -> None:
     uv = shutil.which("uv") or str(CHECKOUT / ".uv" / "bin" / "uv")
     shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
     print(f"installing Label Studio into {target} (800 MB, about a minute) ...", flush=True)
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "UV_PYTHON")
     }
-    _run([uv, "venv", "--python", sys.executable, str(target)], inherited)
+    _run([uv, "venv", "--python", sys.executable, str(target)], inherited, lock)
     python = str(target / "bin" / "python")
-    _run([uv, "pip", "sync", "--python", python, "--require-hashes", str(LOCK)], inherited)
-    replace_bytes(stamp, wanted.encode())
-    print("Label Studio is installed", flush=True)
-    return program
+    _run([uv, "pip", "sync", "--python", python, "--require-hashes", str(LOCK)], inherited, lock)
 
 
-def _run(command: list[str], env: Mapping[str, str]) -> None:
+def _run(command: list[str], env: Mapping[str, str], lock: int) -> None:
     try:
-        code = subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, check=False).returncode
+        code = subprocess.run(
+            command, env=dict(env), stdin=subprocess.DEVNULL, pass_fds=[lock], check=False
+        ).returncode
     except OSError as error:
         code = error.errno or 1
     if code != 0:

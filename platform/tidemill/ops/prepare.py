@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.home import Home
+from tidemill.ops.label_studio import secret
 from tidemill.ops.runs import TAG_TRAINS
 from tidemill.settings import load_settings
 from tidemill.store.durable import replace_bytes
@@ -22,6 +23,8 @@ def prepare_home(home: Home) -> None:
     open_state(home, load_settings().database_url)
     for name in home.project_names():
         home.inbox(name).mkdir(parents=True, exist_ok=True)
+    # Made now, so that a person who registers the webhook by hand finds it.
+    secret(home, "webhook")
     write_dagster_settings(home)
 
 
