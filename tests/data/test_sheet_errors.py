@@ -1,6 +1,7 @@
 """Cells that hold an error, in every format of workbooks: their row is at fault, and never an empty cell."""
 
 import importlib.util
+import random
 import struct
 import zipfile
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 
 from tidemill.data import workbook
 from tidemill.data.read import open_source
-from tidemill.data.sheet_errors import CannotTell
-from tidemill.data.source import Row
+from tidemill.data.sheet_errors import CannotTell, error_cells
+from tidemill.data.source import Place, Row
 
 SPEC = importlib.util.spec_from_file_location("old_workbooks", Path(__file__).with_name("old_workbooks.py"))
 assert SPEC is not None
@@ -163,3 +164,21 @@ def test_what_cannot_be_told_is_said_in_the_files_record(
 
     monkeypatch.setattr(workbook, "error_cells", blind)
     assert open_source(path, reading=reading).found["error_cells"] == "read as empty"
+
+
+@pytest.mark.parametrize("write", [xls, xlsb, ods])
+def test_a_damaged_workbook_is_told_as_such_and_ends(tmp_path: Path, write) -> None:
+    whole = write(tmp_path / f"book.{write.__name__}").read_bytes()
+    chance = random.Random(4)
+    damaged = Place(tmp_path / "damaged", "damaged")
+    known = 0
+    for _ in range(100):
+        data = bytearray(whole)
+        for _ in range(chance.randrange(1, 6)):
+            data[chance.randrange(len(data))] = chance.choice((0, 1, 0xFF, chance.randrange(256)))
+        damaged.path.write_bytes(data[: chance.choice((len(data), chance.randrange(len(data)))) or 1])
+        try:
+            known += error_cells(damaged, "s1", 1, 2) == {3: 3, 5: 2}
+        except CannotTell:
+            continue
+    assert known

@@ -54,7 +54,7 @@ def error_cells(place: Place, sheet: str, index: int, sheets: int) -> Errors:
             if "content.xml" in names:
                 return _of_ods(archive, index)
             return _of_xlsx(archive, sheet)
-    except (NotCompound, struct.error, KeyError, ValueError, ElementTree.ParseError, *BROKEN) as error:
+    except (NotCompound, struct.error, LookupError, ValueError, ElementTree.ParseError, *BROKEN) as error:
         raise CannotTell from error
 
 
