@@ -14,7 +14,7 @@ from dagster import (
     in_process_executor,
 )
 
-from assets import automation, data, deployments, features, labels, models, monitoring, predictions
+from assets import automation, data, deployments, features, imports, labels, models, monitoring, predictions
 from resources.bundles import BundleIOManager
 from resources.home import HomeResource
 from resources.tables import TableIOManager
@@ -43,7 +43,8 @@ def build_definitions(home: Home, resources: dict[str, Any] | None = None) -> De
             is_check = isinstance(definition, AssetChecksDefinition)
             (checks if is_check else assets).append(definition)
         by_name = automation.build_jobs(project)
-        jobs.extend(by_name.values())
+        jobs.extend([*by_name.values(), imports.build_job(project)])
+        sensors.append(imports.build_sensor(project))
         sensors.append(automation.build_sensor(project, by_name["ingest"]))
         if project.watched:
             sensors.append(automation.build_lookout(project))

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +29,17 @@ def folder(home: Home, project: str) -> Path:
     return home.root / "imports" / home.inbox(project).name
 
 
-def pending(home: Home, project: str) -> list[Path]:
-    """What lies in the import folder, oldest name first; names that begin with a dot are not finished."""
+def pending(home: Home, project: str, settle: float = 0.0) -> list[Path]:
+    """What lies in the import folder, by name, and has not changed for `settle` seconds: a copy may be under way.
+
+    Names that begin with a dot are not finished either.
+    """
     where = folder(home, project)
     if not where.is_dir():
         return []
-    return sorted(path for path in where.iterdir() if not path.name.startswith("."))
+    until = time.time() - settle
+    found = (path for path in where.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in found if path.lstat().st_mtime <= until or settle <= 0.0)
 
 
 def drop(home: Home, project: str, name: str, data: bytes, options: dict[str, Any]) -> dict[str, Any]:

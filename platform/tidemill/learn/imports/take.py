@@ -85,12 +85,14 @@ def import_bytes(
     return assess(home, state, project, info.version, features).info
 
 
-def import_pending(home: Home, state: State, project: Project, *, actor: str) -> list[dict[str, Any]]:
-    """Take every file of the import folder, and give the record of each. A file that fails stops no other.
+def import_pending(
+    home: Home, state: State, project: Project, *, actor: str, settle: float = 0.0
+) -> list[dict[str, Any]]:
+    """Take every file of the import folder that is `settle` seconds old, and give the record of each.
 
-    A file stays where it is when trying again can help, such as when a library is missing.
+    A file that fails stops no other. A file stays where it is when trying again can help, such as when a library is missing.
     """
-    return [_take(home, state, project, file, actor) for file in ledger.pending(home, project.name)]
+    return [_take(home, state, project, file, actor) for file in ledger.pending(home, project.name, settle)]
 
 
 def _take(home: Home, state: State, project: Project, file: Path, actor: str) -> dict[str, Any]:
