@@ -12,8 +12,9 @@ from tidemill.home import Home
 from tidemill.labels.column import labels_from_column
 from tidemill.learn.bundle import write_bundle
 from tidemill.learn.features import build_features
+from tidemill.learn.learnable import truth_of
 from tidemill.learn.pipeline import make_pipeline
-from tidemill.learn.training import Training, train, truth_of
+from tidemill.learn.training import Training, train
 from tidemill.project import Project
 
 NAME = "bench"

@@ -32,7 +32,7 @@ def test_a_run_that_died_with_the_worker_is_failed_and_the_worker_is_back(box: B
         lambda: client.training("breast_cancer", started["id"])["status"] == "running", "the training to run"
     )
     report = json.loads(box.tidemill("status", "--json", check=False).stdout)
-    worker = next(service["pid"] for service in report["services"] if service["name"] == "worker")
+    worker = next(service["pid"] for service in report["services"] if service["service"] == "worker")
     for pid in (worker, process_of(box, started["id"])):
         os.kill(pid, signal.SIGKILL)
     lost = until(
