@@ -192,14 +192,17 @@ class _Work:
         if not cells.num_rows:
             return []
         width = len(self.source.columns)
-        asked = ["line", *(f"c{index}" for index in range(width))]
-        for name, column in self.used:
-            clean = cleaned(column, f"c{self.places[name]}")
-            # The typed value, and whether something stood there that is not of the type.
-            value = typed(column, clean, self.source.decimal)
-            asked += [value, f"({value}) IS NULL AND ({clean}) IS NOT NULL"]
+        stand = ", ".join(["line", *(f"c{index}" for index in range(width))])
+        # Level upon level, so that each expression is worked out once: cleaned, typed, then whether that failed.
+        clean, typed_, asked = [stand], [stand], [stand]
+        for index, (name, column) in enumerate(self.used):
+            clean.append(f"{cleaned(column, f'c{self.places[name]}')} AS k{index}")
+            typed_.append(f"k{index}, {typed(column, f'k{index}', self.source.decimal)} AS v{index}")
+            asked.append(f"v{index}, v{index} IS NULL AND k{index} IS NOT NULL")
         connection.register("chunk", cells)
-        rows = connection.execute(f"SELECT {', '.join(asked)} FROM chunk ORDER BY line").fetchall()
+        inner = f"(SELECT {', '.join(clean)} FROM chunk)"
+        middle = f"(SELECT {', '.join(typed_)} FROM {inner})"
+        rows = connection.execute(f"SELECT {', '.join(asked)} FROM {middle} ORDER BY line").fetchall()
         connection.unregister("chunk")
         return [self._row(row[0], row[1 : width + 1], row[width + 1 :]) for row in rows]
 
