@@ -10,7 +10,8 @@
     models/3/metrics.json        cross-validation of every candidate and trial
     models/3/import.json         of an imported model alone: how its file is read; model.onnx and such stand for
                                  model.skops then
-    models/3/card.md             the model card
+    models/3/card.md             the model card, and
+    models/3/card.html           the same as a page that needs nothing else
     models/3/evaluation.json     held-out metrics, and
     models/3/gate.json           the gate's decision: both beside the rest, added after publication
 
@@ -33,9 +34,8 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import NotFound
 from tidemill.learn.bundle_info import BundleInfo, checked_bytes, load_info
-from tidemill.learn.bundle_publish import contract_text, project_facts, publish
-from tidemill.learn.card import model_card
-from tidemill.store.durable import locked, replace_bytes, replace_json
+from tidemill.learn.bundle_publish import contract_text, project_facts, publish, write_card
+from tidemill.store.durable import locked, replace_json
 from tidemill.store.provenance import code_commit
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def add_evaluation(
         if decision is not None:
             replace_json(folder / "gate.json", decision.to_json())
         info = load_info(models_dir, version)
-        replace_bytes(folder / "card.md", model_card(info, _stored_facts(folder)).encode())
+        write_card(info, _stored_facts(folder))
     return info
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from tidemill.home import CHECKOUT
 from tidemill.learn.bundle_info import BundleInfo, describe, load_info, versions
-from tidemill.learn.card import model_card
+from tidemill.learn.card import model_card, model_card_html
 from tidemill.project import Project
 from tidemill.store.durable import (
     disk_full_is_an_error,
@@ -61,13 +61,19 @@ def publish(
             for name, value in (beside or {}).items():
                 replace_json(aside / name, value)
             info = describe(aside, described)
-            replace_bytes(aside / "card.md", model_card(info, project_facts(project)).encode())
+            write_card(info, project_facts(project))
             sync_folder(aside)
             aside.rename(models_dir / str(version))
             sync_folder(models_dir)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     return load_info(models_dir, version)
+
+
+def write_card(info: BundleInfo, facts: Mapping[str, Any]) -> None:
+    """Lay the card of `info` into its folder, as Markdown and as a page."""
+    replace_bytes(info.folder / "card.md", model_card(info, facts).encode())
+    replace_bytes(info.folder / "card.html", model_card_html(info, facts).encode())
 
 
 def environment() -> dict[str, Any]:

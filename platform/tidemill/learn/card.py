@@ -1,7 +1,7 @@
-"""The model card: what a model is, how good, and what it is not for, as Markdown.
+"""The model card: what a model is, how good, and what it is not for.
 
-After Mitchell et al., "Model Cards for Model Reporting" (2019). Only text is made here; the facts come from the
-bundle.
+After Mitchell et al., "Model Cards for Model Reporting" (2019). What a card says is made here, from the bundle's
+facts; its studies are told in `learn/card_studies.py`. `learn/card_markdown.py` and `learn/card_html.py` write it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidemill.learn.bundle_info import BundleInfo
+from tidemill.learn.card_html import html
+from tidemill.learn.card_markdown import markdown
+from tidemill.learn.card_parts import (
+    Block,
+    Bullets,
+    Card,
+    Code,
+    Fact,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    Tone,
+)
+from tidemill.learn.card_studies import named, number, ranged, study_sections
 
 _SPLITS = {
     "random": "drawn by a hash of each row's key",
@@ -17,144 +32,252 @@ _SPLITS = {
     "group": "whole groups, drawn by a hash of the group",
 }
 
+_TASKS = {
+    "binary": "Binary classification",
+    "multiclass": "Classification",
+    "text_classification": "Classification of text",
+    "regression": "Regression",
+}
+
 
 def model_card(bundle: BundleInfo, project: Mapping[str, Any]) -> str:
-    """The card of `bundle`; `project` has title, description, target, features and split."""
-    parts = [
-        f"# {project['title']}: model {bundle.version}",
-        _what(bundle, project),
-        "## Intended use",
-        project["description"] or "_The project file gives no description; write one under `description:`._",
-        _data(bundle, project),
-        _metrics(bundle),
+    """The card of `bundle` in Markdown; `project` has title, description, target, features and split."""
+    return markdown(card_of(bundle, project))
+
+
+def model_card_html(bundle: BundleInfo, project: Mapping[str, Any]) -> str:
+    """The same card as one HTML page without outside resources."""
+    return html(card_of(bundle, project))
+
+
+def card_of(bundle: BundleInfo, project: Mapping[str, Any]) -> Card:
+    """The card as sections; those of studies that were not made are absent."""
+    verdict, tone = _verdict(bundle)
+    description = project["description"] or (
+        "The project file gives no description; write one under description: to say here what the model is for."
+    )
+    sections = [
+        Section("Intended use", [Paragraph(description), _what(bundle, project)]),
         _gate(bundle),
+        _metrics(bundle),
+        *study_sections(bundle),
+        _data(bundle, project),
         _limits(bundle, project),
         _provenance(bundle),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return Card(
+        title=f"{project['title']}: model {bundle.version}",
+        subtitle=f"{_TASKS.get(bundle.task, bundle.task)} of {project['target']} by {named(bundle.estimator)}, "
+        f"made {bundle.created[:10]}",
+        verdict=verdict,
+        tone=tone,
+        facts=_facts(bundle),
+        sections=sections,
+    )
 
 
-def _what(bundle: BundleInfo, project: Mapping[str, Any]) -> str:
+def _verdict(bundle: BundleInfo) -> tuple[str, Tone]:
+    if bundle.gate is None:
+        return "Not judged by the promotion gate yet", "warn"
+    if bundle.gate["passed"]:
+        return "Passed its promotion gate", "good"
+    return "Refused by its promotion gate: not to be deployed", "bad"
+
+
+def _facts(bundle: BundleInfo) -> list[Fact]:
+    metric = bundle.metric
+    found = bundle.metrics.get(metric)
+    if found is None:
+        mean = bundle.cv.get("mean")
+        return [Fact(f"{named(metric)}, cross-validated", number(mean), "not evaluated on held-out rows yet")]
+    facts = [
+        Fact(
+            f"{named(metric)} on held-out rows",
+            number(found["value"]),
+            f"95 % interval {number(found['low'])} to {number(found['high'])}",
+        )
+    ]
+    if (dummy := bundle.baseline.get(metric)) is not None:
+        facts.append(Fact("Dummy model", number(dummy), "knows the outcome's shares, not the columns"))
+    evaluation = bundle.evaluation or {}
+    if (beside := evaluation.get("comparison")) and beside["differences"]:
+        difference = beside["differences"][metric]
+        facts.append(
+            Fact(
+                f"Against live model {beside['version']}",
+                f"{difference['value']:+.4f}",
+                f"95 % interval {difference['low']:+.4f} to {difference['high']:+.4f}",
+            )
+        )
+    facts.append(
+        Fact("Rows", f"{evaluation.get('rows', 0):,} held out", f"{_train_rows(bundle)} to train on")
+    )
+    return facts
+
+
+def _train_rows(bundle: BundleInfo) -> str:
+    rows = bundle.provenance.get("train_rows")
+    return f"{rows:,}" if isinstance(rows, int) else "an unknown number"
+
+
+def _what(bundle: BundleInfo, project: Mapping[str, Any]) -> Bullets:
     params = ", ".join(f"{name} = {_short(value)}" for name, value in bundle.params.items()) or "none"
-    lines = [
-        f"- Predicts `{project['target']}` ({bundle.task.replace('_', ' ')})",
-        f"- Estimator: {bundle.estimator.replace('_', ' ')}; parameters: {params}",
-        f"- Made: {bundle.created}",
+    lines: list[Text] = [
+        ("Predicts ", Code(project["target"]), f" ({bundle.task.replace('_', ' ')})"),
+        f"Estimator: {named(bundle.estimator)}; parameters: {params}",
     ]
     if bundle.classes:
-        lines.append(f"- Classes: {', '.join(f'`{name}`' for name in bundle.classes)}")
+        lines.append(("Classes: ", *_listed(bundle.classes)))
     if bundle.positive is not None:
-        lines.append(f"- Positive class: `{bundle.positive}`, from a probability of {bundle.threshold:g}")
-    lines += _serving(bundle.provenance.get("scorer"))
-    return "\n".join(lines)
+        lines.append(
+            ("Positive class: ", Code(bundle.positive), f", from a probability of {bundle.threshold:g}")
+        )
+    return Bullets([*lines, *_serving(bundle.provenance.get("scorer"))])
 
 
-def _serving(scorer: Mapping[str, Any] | None) -> list[str]:
+def _listed(names: list[str], most: int = 30) -> list[str | Code]:
+    parts: list[str | Code] = []
+    for index, name in enumerate(names[:most]):
+        parts += [", ", Code(name)] if index else [Code(name)]
+    return [*parts, f" and {len(names) - most} more"] if len(names) > most else parts
+
+
+def _serving(scorer: Mapping[str, Any] | None) -> list[Text]:
     if scorer is None:
         return []
     if scorer["form"] == "compiled":
         return [
-            f"- Served compiled: on {scorer['records']} records its answers differ from the library's by at most "
+            f"Served compiled: on {scorer['records']} records its answers differ from the library's by at most "
             f"{scorer['max_abs_difference']:.1e}, and no label differs"
         ]
     if scorer["form"] != "scikit-learn":
-        return [f"- Served by {scorer['form']}: {scorer['reason']}"]
-    return [f"- **Served by scikit-learn, slowly: there is no compiled scorer, because {scorer['reason']}**"]
+        return [f"Served by {scorer['form']}: {scorer['reason']}"]
+    return [f"Served by scikit-learn, slowly: there is no compiled scorer, because {scorer['reason']}"]
 
 
-def _data(bundle: BundleInfo, project: Mapping[str, Any]) -> str:
-    held_out = f"{bundle.evaluation['rows']} rows held out" if bundle.evaluation else "not evaluated yet"
-    dataset = bundle.provenance.get("dataset", "not recorded")
-    return "\n".join(
-        [
-            "## Data",
-            "",
-            f"- Dataset: {dataset}",
-            f"- {bundle.provenance.get('train_rows', '?')} train rows; {held_out} ({_SPLITS[project['split']]})",
-            f"- {len(project['features'])} features: "
-            + ", ".join(f"{name} ({kind})" for name, kind in project["features"].items()),
-        ]
-    )
-
-
-def _metrics(bundle: BundleInfo) -> str:
-    lines = ["## Metrics", ""]
-    if bundle.metrics:
-        lines += ["On the held-out rows, with 95 % bootstrap intervals:", ""]
-        lines += ["| metric | model | interval | dummy model |", "|---|---|---|---|"]
-        for name, found in bundle.metrics.items():
-            interval = f"{found['low']:.4f} to {found['high']:.4f}"
-            dummy = bundle.baseline.get(name)
-            shown = f"{dummy:.4f}" if dummy is not None else ""
-            lines.append(f"| {name} | {found['value']:.4f} | {interval} | {shown} |")
-        lines.append("")
-    if not bundle.cv["scores"]:
-        lines.append(
-            "It was trained elsewhere: there is no cross-validation, and what rows it saw is not known."
-        )
-        return "\n".join([*lines, *(f"- {note}" for note in bundle.provenance.get("notes", []))])
-    folds = len(bundle.cv["scores"])
-    lines.append(
-        f"In cross-validation on the train rows ({folds} folds): {bundle.metric} "
-        f"{bundle.cv['mean']:.4f} (standard deviation {bundle.cv['std']:.4f})."
-    )
-    lines += ["", "| candidate | cross-validated " + bundle.metric + " | chosen |", "|---|---|---|"]
-    for candidate in bundle.candidates:
-        chosen = "yes" if candidate["chosen"] else ""
-        lines.append(f"| {candidate['name']} | {candidate['cv_mean']:.4f} | {chosen} |")
-    return "\n".join(lines)
-
-
-def _gate(bundle: BundleInfo) -> str:
+def _gate(bundle: BundleInfo) -> Section:
     if bundle.gate is None:
-        return "## Promotion gate\n\nNot judged yet."
+        return Section("Promotion gate", [Paragraph("Not judged yet.")])
+    checks = bundle.gate["checks"]
+    if not checks:
+        return Section("Promotion gate", [Paragraph("No gate is set in project.yaml: nothing was asked.")])
     verdict = "Passed." if bundle.gate["passed"] else "Not passed: this model must not be deployed."
-    checks = [
-        f"- {'passed' if check['passed'] else 'failed'}: {check['message']}"
-        for check in bundle.gate["checks"]
+    rows: list[list[Text]] = [
+        [check["name"], "passed" if check["passed"] else "failed", check["message"]] for check in checks
     ]
-    return "\n".join(["## Promotion gate", "", verdict, *([""] if checks else []), *checks])
-
-
-def _limits(bundle: BundleInfo, project: Mapping[str, Any]) -> str:
-    lines = [
-        "## Limits",
-        "",
-        "- The metrics hold for rows like those of the data above; the drift report says when they no longer are.",
-        "- A category that was not in the training data has no weight of its own; a missing value is imputed or "
-        "taken as missing.",
-        "- The intervals say how much the held-out sample could have differed, not how the world may change.",
-    ]
-    if bundle.classes:
-        calibration = bundle.provenance.get("calibration") or {"kind": "none"}
-        lines.append(
-            "- Probabilities are not recalibrated after training."
-            if calibration["kind"] == "none"
-            else f"- Probabilities are recalibrated ({calibration['kind']}), on out-of-fold scores of train rows."
-        )
-    if project["split"] == "random":
-        lines.append(
-            "- Rows were split one by one: if several rows are of one person, split by group instead."
-        )
-    notes = [note for candidate in bundle.candidates if candidate["chosen"] for note in candidate["notes"]]
-    return "\n".join([*lines, *(f"- In training: {note}." for note in notes)])
-
-
-def _provenance(bundle: BundleInfo) -> str:
-    lines = ["## Provenance", ""]
-    for name, value in bundle.provenance.items():
-        if isinstance(value, list):
-            value = dict.fromkeys(value, "")
-        shown = (
-            ", ".join(f"{key} {part}".strip() for key, part in value.items())
-            if isinstance(value, dict)
-            else value
-        )
-        lines.append(f"- {name.replace('_', ' ')}: {shown}")
-    sha256 = next(
-        bundle.files[name] for name in bundle.files if name.startswith("model.") and name != "model.py"
+    tones: dict[int, Tone] = {place: "bad" for place, check in enumerate(checks) if not check["passed"]}
+    return Section(
+        "Promotion gate",
+        [
+            Paragraph(verdict, "plain" if bundle.gate["passed"] else "bad"),
+            Table(["Gate", "Result", "Found and needed"], rows, toned=tones),
+        ],
     )
-    return "\n".join([*lines, f"- model file: SHA-256 `{sha256}`"])
+
+
+def _metrics(bundle: BundleInfo) -> Section:
+    blocks: list[Block] = []
+    evaluation = bundle.evaluation or {}
+    if bundle.metrics:
+        beside = evaluation.get("comparison") or {}
+        differences = beside.get("differences") or {}
+        columns = ["Metric", "Model", "95 % interval", "Dummy model"]
+        rows: list[list[Text]] = []
+        for name, found in bundle.metrics.items():
+            row: list[Text] = [
+                named(name),
+                number(found["value"]),
+                ranged(found),
+                number(bundle.baseline.get(name)),
+            ]
+            if differences:
+                row += [number(beside["live"][name]), _signed(differences[name])]
+            rows.append(row)
+        if differences:
+            columns += [f"Live model {beside['version']}", "Difference, paired"]
+        caption = f"On {evaluation.get('rows', '?')} held-out rows; intervals by the bootstrap."
+        if differences:
+            caption += " The difference is this model less the live one, both on the same drawn rows."
+        blocks.append(Table(columns, rows, frozenset(range(1, len(columns))), caption=caption))
+        if beside.get("reason"):
+            blocks.append(
+                Paragraph(
+                    f"Not compared with the live model {beside['version']}: {beside['reason']}.", "warn"
+                )
+            )
+    if bundle.cv.get("scores"):
+        blocks.append(
+            Paragraph(
+                f"In cross-validation on the train rows ({len(bundle.cv['scores'])} folds): {named(bundle.metric)} "
+                f"{number(bundle.cv['mean'])} (standard deviation {number(bundle.cv['std'])})."
+            )
+        )
+    else:
+        blocks.append(
+            Paragraph(
+                "It was trained elsewhere: there is no cross-validation, and what rows it saw is not known."
+            )
+        )
+        if notes := bundle.provenance.get("notes"):
+            blocks.append(Bullets(list(map(str, notes))))
+    if bundle.candidates:
+        candidates: list[list[Text]] = [
+            [named(one["name"]), number(one.get("cv_mean")), "chosen" if one.get("chosen") else ""]
+            for one in bundle.candidates
+        ]
+        columns = ["Candidate", f"Cross-validated {named(bundle.metric)}", ""]
+        blocks.append(Table(columns, candidates, frozenset({1})))
+    return Section("Metrics", blocks)
+
+
+def _signed(found: Mapping[str, float]) -> str:
+    return f"{found['value']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
+
+
+def _data(bundle: BundleInfo, project: Mapping[str, Any]) -> Section:
+    held_out = f"{bundle.evaluation['rows']} rows held out" if bundle.evaluation else "not evaluated yet"
+    parts: list[str | Code] = [f"{len(project['features'])} features: "]
+    for index, (name, kind) in enumerate(project["features"].items()):
+        parts += [", " if index else "", Code(name), f" ({kind})"]
+    return Section(
+        "Data",
+        [
+            Bullets(
+                [
+                    f"Dataset: {bundle.provenance.get('dataset', 'not recorded')}",
+                    f"{_train_rows(bundle)} train rows; {held_out} ({_SPLITS[project['split']]})",
+                    tuple(parts),
+                ]
+            )
+        ],
+    )
+
+
+def _limits(bundle: BundleInfo, project: Mapping[str, Any]) -> Section:
+    lines = [
+        "The metrics hold for rows like those of the data above; the drift report says when they no longer are.",
+        "A category that was not in the training data has no weight of its own; a missing value is imputed or "
+        "taken as missing.",
+        "The intervals say how much the held-out sample could have differed, not how the world may change.",
+    ]
+    if project["split"] == "random":
+        lines.append("Rows were split one by one: if several rows are of one person, split by group instead.")
+    notes = [note for one in bundle.candidates if one.get("chosen") for note in one.get("notes", [])]
+    return Section("Limits", [Bullets([*lines, *(f"In training: {note}." for note in notes)])])
+
+
+def _provenance(bundle: BundleInfo) -> Section:
+    rows: list[list[Text]] = []
+    for name, value in bundle.provenance.items():
+        if isinstance(value, dict):
+            shown = ", ".join(f"{key} {part}" for key, part in value.items())
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        rows.append([name.replace("_", " "), shown])
+    for name, digest in bundle.files.items():
+        if name.startswith("model."):
+            rows.append([(Code(name), ", SHA-256"), Code(digest)])
+    return Section("Provenance", [Table(["What", "Value"], rows)])
 
 
 def _short(value: Any) -> str:
