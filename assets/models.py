@@ -42,6 +42,7 @@ def _model(project: Project) -> Any:
         context: AssetExecutionContext, features: TableVersion, home: HomeResource, tracking: Tracking
     ) -> Output[BundleVersion]:
         from tidemill.learn.bundle import write_bundle
+        from tidemill.learn.bundle_publish import code_hash
         from tidemill.learn.own_model import model_source
         from tidemill.learn.plots import plot_candidates
         from tidemill.learn.progress import write_progress
@@ -67,6 +68,7 @@ def _model(project: Project) -> Any:
                     "labels": f"labels@{features.parents['labels']}",
                     "features": features.id,
                     "features_sha256": features.sha256,
+                    "features_py_sha256": code_hash(home.home.project_file(current.name).parent),
                     "commit": features.commit,
                     "run_id": context.run_id,
                     "mlflow_run_id": tracked.id,

@@ -90,7 +90,8 @@ def import_pending(
 ) -> list[dict[str, Any]]:
     """Take every file of the import folder that is `settle` seconds old, and give the record of each.
 
-    A file that fails stops no other. A file stays where it is when trying again can help, such as when a library is missing.
+    A file that fails stops no other. A file stays where it is when trying again can help, such as when a library is
+    missing.
     """
     return [_take(home, state, project, file, actor) for file in ledger.pending(home, project.name, settle)]
 
