@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi import Path as PathParameter
@@ -12,7 +12,7 @@ from api.answers import answer
 from api.auth import Actor, require_key
 from api.body import body_of
 from api.context import Context, Ctx, KnownName
-from api.schema_out import DEPLOYMENT, MODELS, ONE_MODEL, ok
+from api.schema_out import DEPLOYMENT, MODELS, ONE_MODEL, ok, problems
 from api.schemas import DeploymentCreate, RollbackCreate, body_schema
 from tidemill.errors import Conflict
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tidemill.learn.bundle_info import BundleInfo
 
 router = APIRouter(prefix="/v1/projects/{project}", tags=["models"], dependencies=[Depends(require_key)])
+
+# A card holds names from the data: whatever they are, a browser runs and fetches nothing.
+CARD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 Version = Annotated[int, PathParameter(ge=1, le=10**9)]
 
@@ -41,6 +44,36 @@ def get_model(project: KnownName, version: Version, context: Ctx) -> Response:
     from tidemill.learn.bundle_info import load_info
 
     return answer(_detail(load_info(context.home.models(project), version), _champion(context, project)))
+
+
+@router.get(
+    "/models/{version}/card",
+    summary="The card of a model",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {
+                "text/html": {
+                    "schema": {"type": "string"},
+                    "example": "<!doctype html><title>Pets: model 1</title>",
+                },
+                "text/markdown": {"schema": {"type": "string"}, "example": "# Pets: model 1"},
+            }
+        },
+        **problems(401, 404, 422),
+    },
+)
+def get_model_card(
+    project: KnownName, version: Version, context: Ctx, form: Literal["html", "markdown"] = "html"
+) -> Response:
+    """What the model is, how good and what it is not for: a page to read, print or mail, or Markdown."""
+    from tidemill.learn.bundle_info import load_info
+
+    bundle = load_info(context.home.models(project), version)
+    shown = bundle.card_html if form == "html" else bundle.card
+    named = f'inline; filename="{project}-model-{version}.{"html" if form == "html" else "md"}"'
+    headers = {"Content-Disposition": named, "Content-Security-Policy": CARD_POLICY}
+    return Response(shown, media_type=f"text/{form}", headers=headers)
 
 
 @router.post(

@@ -419,6 +419,10 @@ class Client:
         """All models, newest first, and the version that answers now."""
         return cast(Models, self._get(_at(project, "models")))
 
+    def model_card(self, project: str, version: int, form: Literal["html", "markdown"] = "html") -> str:
+        """The card of a model, as one page that needs nothing else, or as Markdown."""
+        return self._checked("GET", _at(project, "models", version, "card"), params={"form": form}).text
+
     def model(self, project: str, version: int) -> ModelDetail:
         return cast(ModelDetail, self._get(_at(project, "models", version)))
 

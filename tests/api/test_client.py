@@ -78,6 +78,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "rejected_rows",
         "send_records",
         "rejects",
+        "model_card",  # tried in test_models.py
         "send_truth",
         "table",
         "profile",

@@ -56,6 +56,7 @@ ROUTES = [
     ("GET", f"{PROJECT}/runs/x"),
     ("GET", f"{PROJECT}/models"),
     ("GET", f"{PROJECT}/models/1"),
+    ("GET", f"{PROJECT}/models/1/card"),
     ("POST", f"{PROJECT}/models/1/deploy"),
     ("POST", f"{PROJECT}/rollback"),
     ("GET", f"{PROJECT}/deployment"),

@@ -33,6 +33,20 @@ def test_models_newest_first_with_the_live_one(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("models")
+def test_the_card_is_a_page_or_markdown(client: Client, home: Home) -> None:
+    page = client.model_card("pets", 1)
+    assert page.startswith("<!doctype html>")
+    assert client.model_card("pets", 1, "markdown") == client.model("pets", 1)["card"]
+    with pytest.raises(ApiError) as caught:
+        client.model_card("pets", 99)
+    assert caught.value.status == 404
+    (home.models("pets") / "1" / "card.html").unlink()
+    with pytest.raises(ApiError, match="no card as a page") as caught:
+        client.model_card("pets", 1)
+    assert caught.value.status == 404
+
+
+@pytest.mark.usefixtures("models")
 def test_deploying_by_hand_and_going_back(client: Client) -> None:
     done = client.deploy("pets", 1, "first", expected_revision=0)
     assert (done["champion"], done["revision"]) == (1, 1)

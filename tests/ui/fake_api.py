@@ -236,6 +236,8 @@ class FakeApi:
         if not rest:
             return 200, {"models": self.models, "champion": self.deployment["champion"]}
         found = next(model for model in self.models if model["version"] == int(rest[0]))
+        if rest[1:] == ["card"]:
+            return 200, f"<!doctype html><title>Model {found['version']}</title><h1>Breast cancer</h1>"
         return 200, found | model_detail(found)
 
     def _post_models(self, rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
@@ -341,7 +343,10 @@ def served(api: FakeApi) -> Iterator[str]:
             is_text = isinstance(document, str)
             content = document.encode() if is_text else json.dumps(document).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "text/csv" if is_text else "application/json")
+            self.send_header(
+                "Content-Type",
+                ("text/html" if document.startswith("<!") else "text/csv") if is_text else "application/json",
+            )
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -691,6 +696,7 @@ def model_detail(found: dict[str, Any]) -> dict[str, Any]:
         "pr": {"malignant": fall},
         "calibration": bins,
         "residuals": [],
+        **studies_of(found),
     }
     candidates = [
         {
@@ -710,6 +716,64 @@ def model_detail(found: dict[str, Any]) -> dict[str, Any]:
         "classes": ["benign", "malignant"],
         "positive": "malignant",
         "threshold": 0.5,
+    }
+
+
+def studies_of(found: dict[str, Any]) -> dict[str, Any]:
+    value = found["metrics"]["roc_auc"]["value"]
+    slices = [
+        {
+            "column": "scanner",
+            "name": name,
+            "rows": 31,
+            "metric": ends(value - lost, 0.05),
+            "rest": value,
+            "worse_by": ends(lost, 0.04),
+            "p": 0.01,
+            "is_worse": lost > 0.1,
+            "note": "",
+        }
+        for name, lost in (("B1", 0.12), ("A1", 0.01))
+    ]
+    group = {
+        "name": "A1",
+        "rows": 60,
+        "rates": {"selection_rate": ends(0.4, 0.1)},
+        "counts": {"selection_rate": 60},
+        "differences": {},
+        "few": False,
+    }
+    columns = [
+        {"column": "worst_area", "drop": 0.2, "std": 0.01, "correlated": ["mean_radius"]},
+        {"column": "visits", "drop": 0.0, "std": 0.002, "correlated": []},
+    ]
+    return {
+        "comparison": {
+            "version": 1,
+            "rows": 92,
+            "live": {"roc_auc": 0.96, "accuracy": 0.93},
+            "differences": {"roc_auc": ends(0.02, 0.01), "accuracy": ends(0.01, 0.02)},
+            "reason": "",
+        },
+        "slices": slices,
+        "fairness": [
+            {
+                "column": "scanner",
+                "outcome": "malignant",
+                "reference": "A1",
+                "groups": [group],
+                "largest": {},
+                "note": "",
+            }
+        ],
+        "importance": {
+            "metric": "roc_auc",
+            "rows": 92,
+            "repeats": 5,
+            "columns": columns,
+            "columns_left_out": [],
+        },
+        "gaps": {"warnings": ["overfit: ROC AUC is worse by 0.2 on held-out rows"]},
     }
 
 

@@ -353,7 +353,9 @@ def button(app: AppTest, label: str) -> Any:
 # Models
 
 
-@pytest.mark.parametrize("view", ["Measurements", "Gate", "Candidates", "Card", "Origin"])
+@pytest.mark.parametrize(
+    "view", ["Measurements", "Weak spots", "What it leans on", "Gate", "Candidates", "Card", "Origin"]
+)
 def test_each_view_of_a_model(view: str, open_page: OpenPage) -> None:
     app = open_page("models")
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import streamlit as st
 
+from tidemill.client import ApiError
 from tidemill.client_types import DeploymentInfo, Interval, ModelDetail, ModelInfo, Models
 from ui.client import api
-from ui.components import charts, page, words
+from ui.components import charts, page, studies, words
 
 SHOWN_IN_CHART = 12
+CARD_HEIGHT = 900
 ACTIONS = {"deploy": "Made live", "rollback": "Went back"}
 
 
@@ -102,15 +104,19 @@ def details(project: str, found: Models, deployment: DeploymentInfo) -> None:
             change_live(project, model, deployment)
         views: dict[str, Callable[[ModelDetail], None]] = {
             "Measurements": measurements,
+            "Weak spots": studies.weak_spots,
+            "What it leans on": studies.importance,
             "Gate": gate,
             "Candidates": candidates,
-            "Card": card,
             "Origin": origin,
         }
         view = st.segmented_control(
-            "View", list(views), default="Measurements", required=True, label_visibility="collapsed"
+            "View", [*views, "Card"], default="Measurements", required=True, label_visibility="collapsed"
         )
-        views[view](model)
+        if view == "Card":
+            card(project, model)
+        else:
+            views[view](model)
 
 
 def name_of(version: int, champion: int | None) -> str:
@@ -173,6 +179,8 @@ def measurements(model: ModelDetail) -> None:
     )
     if evaluation.get("rows"):
         st.caption(f"On {words.counted(evaluation['rows'], 'held-out row')}.")
+    studies.against_live(evaluation)
+    studies.warnings(evaluation)
     plots(evaluation)
 
 
@@ -245,17 +253,36 @@ def candidate_row(candidate: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def card(model: ModelDetail) -> None:
+def card(project: str, model: ModelDetail) -> None:
+    """The card as a page, to be read here, printed or mailed; one made before cards were pages as Markdown."""
+    shown = page_of(project, model["version"])
+    downloads = [("Markdown", model["card"], "md", "text/markdown")]
+    if shown is not None:
+        downloads.insert(0, ("page, to print or mail", shown, "html", "text/html"))
+    with st.container(horizontal=True):
+        for what, text, ending, mime in downloads:
+            st.download_button(
+                f"Download as {what}",
+                text,
+                file_name=f"{project}-model-{model['version']}.{ending}",
+                mime=mime,
+                icon=":material/download:",
+                on_click="ignore",
+            )
     with st.container(border=True):
-        st.markdown(model["card"] or "No card was written.")
-    st.download_button(
-        "Download the card",
-        model["card"],
-        file_name=f"model-{model['version']}.md",
-        mime="text/markdown",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+        if shown is not None:
+            st.iframe(shown, height=CARD_HEIGHT)
+        else:
+            st.markdown(model["card"] or "No card was written.")
+
+
+def page_of(project: str, version: int) -> str | None:
+    try:
+        return api().model_card(project, version)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 def origin(model: ModelDetail) -> None:

@@ -49,6 +49,18 @@ class BundleInfo:
         """The model card, in Markdown."""
         return (self.folder / "card.md").read_text(encoding="utf-8")
 
+    @property
+    def card_html(self) -> str:
+        """The model card as a page. Raises NotFound for a bundle that was made before there were any."""
+        try:
+            return (self.folder / "card.html").read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise NotFound(
+                f"Model {self.version} has no card as a page",
+                detail=f"{self.folder} was written before cards were pages",
+                remedy="Ask for form=markdown, or evaluate the model again.",
+            ) from error
+
 
 def list_bundles(models_dir: Path) -> list[BundleInfo]:
     """All published models, oldest first. Raises Corrupt for one that cannot be read."""
