@@ -150,6 +150,14 @@ def test_by_time_the_best_candidate_gets_most_of_it_and_the_end_is_kept():
     assert 90 <= clock.now <= 101
 
 
+def test_by_time_a_slow_kind_does_not_keep_the_others_from_their_first_setting():
+    described, clock = project(seconds=10), Clock()
+    budget = Budget(described, clock=clock)
+    names = ("random_forest", "linear", "hist_gradient_boosting")
+    turns = in_turn([search(described, budget, name) for name in names], budget)
+    assert next(turns).name == "linear"
+
+
 def test_when_time_is_over_a_setting_ends_between_folds_and_does_not_count():
     described, clock = project(seconds=1), Clock()
     found = search(described, Budget(described, clock=clock))

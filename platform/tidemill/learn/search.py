@@ -32,6 +32,8 @@ UNEVEN = 0.5
 # The candidates' shares of a time budget, by their place; the others get as much as the last.
 SHARES = (6.0, 2.0, 1.0)
 MOST_ERROR_TEXT = 300
+# Kinds whose first setting alone can use up a small time budget, so that better ones were never tried.
+SLOW = ("random_forest", "nearest_neighbours")
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def reason_of(failure: Exception) -> str:
 def in_turn(searches: Sequence[CandidateSearch], budget: Budget) -> Iterator[CandidateSearch]:
     """Which candidate tries its next setting: one after another, or by time, most of it to those that do best.
 
-    With a time budget each candidate tries its first setting, then always the one that is farthest behind its
+    With a time budget each candidate tries its first setting, the slow kinds last, then always the one that is farthest behind its
     share.
     """
     if budget.seconds is None:
@@ -207,8 +209,8 @@ def in_turn(searches: Sequence[CandidateSearch], budget: Budget) -> Iterator[Can
             while not search.is_over:
                 yield search
         return
-    for search in searches:
-        if not search.is_over and (search is searches[0] or budget.share < 1.0):
+    for number, search in enumerate(sorted(searches, key=lambda search: search.name in SLOW)):
+        if not search.is_over and (number == 0 or budget.share < 1.0):
             yield search
     while left := [search for search in searches if search.trials and not search.is_over]:
         placed = sorted(searches, key=lambda search: _worth(search), reverse=True)
