@@ -201,8 +201,8 @@ def reason_of(failure: Exception) -> str:
 def in_turn(searches: Sequence[CandidateSearch], budget: Budget) -> Iterator[CandidateSearch]:
     """Which candidate tries its next setting: one after another, or by time, most of it to those that do best.
 
-    With a time budget each candidate tries its first setting, the slow kinds last, then always the one that is farthest behind its
-    share.
+    With a time budget each candidate tries its first setting, the slow kinds last, then always the one that is
+    farthest behind its share.
     """
     if budget.seconds is None:
         for search in searches:
