@@ -109,8 +109,13 @@ class CandidateSearch:
 
     def __post_init__(self) -> None:
         self.sign = -1.0 if self.project.metric in SMALLER_IS_BETTER else 1.0
-        self._study = _study(self.recipe, self.project)
+        self._study = _study(self.project)
         self._space = _space(self.recipe, self.project, self.uneven)
+        default = dict(self.recipe.default)
+        if default and self.recipe.weights is not None and self.recipe.weights[0] in self._space:
+            default[self.recipe.weights[0]] = self._space[self.recipe.weights[0]][0]  # type: ignore[index]
+        if default:
+            self._study.enqueue_trial(default)
         self.best: Trial | None = None
         self.asked = 0
 
@@ -222,7 +227,7 @@ def _worth(search: CandidateSearch) -> float:
     return search.sign * search.best.mean if search.best is not None else -math.inf
 
 
-def _study(recipe: Recipe, project: Project) -> optuna.Study:
+def _study(project: Project) -> optuna.Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -235,8 +240,6 @@ def _study(recipe: Recipe, project: Project) -> optuna.Study:
         ),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=BEFORE_PRUNING),
     )
-    if recipe.default:
-        study.enqueue_trial(recipe.default)
     return study
 
 
