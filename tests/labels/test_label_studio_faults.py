@@ -286,3 +286,14 @@ def test_a_task_made_by_hand_is_told(labelled: Shop) -> None:
     (told,) = [each for each in ledger.answers(labelled.state, "shop") if each.problem]
     assert "none of ours" in str(told.problem)
     assert labelled.labels() == {"r1": "yes", "r2": "no"}
+
+
+def test_tasks_that_a_slow_server_made_twice_are_made_one(labelled: Shop) -> None:
+    number, known = labelled.number(), labelled.push("r1", "r3")
+    again = [{"data": {"tidemill_row": row, "c0": "1.0"}} for row in ("r1", "r2", "r3")]
+    labelled.http.post(f"/api/projects/{number}/import", json=again).raise_for_status()
+    assert labelled.http.get(f"/api/projects/{number}").json()["task_number"] == 6
+    assert labelled.push("r1", "r3") == known
+    assert labelled.http.get(f"/api/projects/{number}").json()["task_number"] == 3
+    assert labelled.sync().changes == 0
+    assert labelled.labels() == {"r1": "yes", "r2": "no"}

@@ -243,11 +243,24 @@ class LabelStudio(LabelBackend):
             ensure_hook(self._server, project, self._hook)
 
     def _tasks(self, project: int) -> dict[str, dict[str, Any]]:
-        """Row -> task. Of two tasks of one row the first counts."""
+        """Row -> task. Of two tasks of one row the first that was answered counts, else the first.
+
+        A slow server goes on with an import that we gave up on, which makes tasks twice: those are removed unless
+        somebody answered.
+        """
         if not self._server.call("GET", f"/api/projects/{project}")["task_number"]:
             return {}
-        found = sorted(self._all(project), key=lambda task: -int(task["id"]))
-        return {str(task["data"][ROW]): task for task in found if ROW in task["data"]}
+        kept: dict[str, dict[str, Any]] = {}
+        spare: list[int] = []
+        for task in sorted(self._all(project), key=lambda each: (not each["annotations"], int(each["id"]))):
+            row = task["data"].get(ROW)
+            if row is not None and kept.setdefault(str(row), task) is not task and not task["annotations"]:
+                spare.append(int(task["id"]))
+        if spare:
+            chosen = {"selectedItems": {"all": False, "included": spare}}
+            params = {"id": "delete_tasks", "project": project}
+            self._server.call("POST", "/api/dm/actions", params=params, json=chosen)
+        return kept
 
     def _annotated(self, project: int) -> list[dict[str, Any]]:
         """The tasks that have answers: an export of them takes half as long as a snapshot, but has people's ids."""
