@@ -1,6 +1,7 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from tidemill.project import Monitoring
 from tidemill.project_triggers import Cron, Triggers
 
 
@@ -30,6 +31,8 @@ def test_lines_that_a_schedule_may_have(line: str) -> None:
 def test_lines_that_would_take_the_schedules_down(line: str) -> None:
     with pytest.raises(ValidationError, match="five fields"):
         Line(line=line)
+    with pytest.raises(ValidationError, match="five fields"):
+        Monitoring(schedule=line)
 
 
 def test_nothing_starts_by_itself_unless_it_is_said() -> None:

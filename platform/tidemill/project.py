@@ -22,6 +22,7 @@ from tidemill.project_file import problems_of, read_document, read_text, shown_n
 from tidemill.project_part import Part
 from tidemill.project_sources import InboxSource, Source, Watched, inbox_patterns, landed_patterns
 from tidemill.project_training import Training
+from tidemill.project_triggers import Cron
 
 Task = Literal["binary", "multiclass", "regression", "text_classification"]
 ColumnType = Literal["integer", "float", "boolean", "string", "category", "text", "date", "datetime"]
@@ -210,7 +211,7 @@ class Monitoring(Part):
     false_alarms: float = Field(
         0.01, gt=0.0, lt=0.5, description="Share of windows without a shift that may raise an alert."
     )
-    schedule: str = Field("0 * * * *", description="Cron line of the drift report, in UTC.")
+    schedule: Cron = Field("0 * * * *", description="Cron line of the drift report, in UTC.")
 
 
 class Rejects(Part):
