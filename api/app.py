@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from api import (
     batch,
@@ -29,8 +30,9 @@ from api import (
     uploads,
 )
 from api.context import OTHER_THREADS, Context
-from api.front import Front
+from api.front import Front, InFlight
 from api.openapi import document
+from api.prediction_route import PredictionRoute
 from tidemill import __version__
 from tidemill.home import Home
 from tidemill.ops.dagster_runs import dagster_runs
@@ -77,7 +79,7 @@ def create_app(
     state = open_state(home.ensure(), settings.database_url)
     ensure_owner_key(home, state)
     context = Context(home, settings, state, runs or dagster_runs(home, settings.host), home_id)
-    app = FastAPI(
+    app = Gateway(
         title="Tidemill",
         version=__version__,
         lifespan=_lifespan,
@@ -87,12 +89,31 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.context = context
-    app.add_middleware(Front, metrics=context.metrics, limit=max_in_flight)
+    in_flight = InFlight(max_in_flight)
+    context.metrics.in_flight.set_function(lambda: in_flight.count)
+    app.add_middleware(Front, metrics=context.metrics, in_flight=in_flight)
+    app.predictions = PredictionRoute(app.ordinary, context, in_flight)
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
+
+
+class Gateway(FastAPI):
+    """FastAPI with one route in front of it: predictions, which must not cost what a route of FastAPI costs."""
+
+    predictions: PredictionRoute
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/predictions"):
+            await self.predictions(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def ordinary(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application without that route."""
+        await super().__call__(scope, receive, send)
 
 
 @asynccontextmanager

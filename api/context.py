@@ -29,7 +29,7 @@ from tidemill.store.state import State
 # Threads of the prediction path, kept apart from those of slow queries. Scoring is bound by the processor.
 PREDICTION_THREADS = 4
 OTHER_THREADS = 16
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.5
 
 logger = logging.getLogger("tidemill.api")
 
@@ -92,12 +92,20 @@ class Context:
                 )
             return self._services[project]
 
+    def loaded(self, project: str) -> PredictionService | None:
+        """The prediction service of `project` if it was asked for before; waits for nothing."""
+        return self._services.get(project)
+
     def watch_deployments(self) -> None:
-        """Keep the deployed models loaded until `close`, so that no prediction waits for one. Runs in a thread."""
+        """Keep deployed models and keys at hand until `close`, so that no prediction waits for the database.
+
+        Runs in a thread.
+        """
         from tidemill.serve.deployment import deployed
 
         while not self._closing.is_set():
             try:
+                self.keys.renew()
                 for name in deployed(self.state):
                     if not self._closing.is_set() and (self.home.projects / name).is_dir():
                         self.service(name).follow()

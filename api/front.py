@@ -19,32 +19,41 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 EXEMPT = frozenset({"/healthz", "/readyz", "/metrics"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+# Headers of every answer.
+ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
 logger = logging.getLogger("tidemill.api")
 
 
-class Front:
-    """ASGI middleware. `limit` is the most requests at once; more get 503 with Retry-After, at once."""
+class InFlight:
+    """How many requests are being answered, and the most there may be."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, limit: int) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+
+
+class Front:
+    """ASGI middleware. Requests beyond the limit of `in_flight` get 503 with Retry-After, at once."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, in_flight: InFlight) -> None:
         self.app = app
         self.metrics = metrics
-        self.limit = limit
-        self.in_flight = 0
+        self.in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        answered = _Answered(send, _request_id(scope))
+        answered = _Answered(send, request_id_of(scope))
         scope.setdefault("state", {})["request_id"] = answered.request_id
         request = Request(scope)
-        self.in_flight += 1
-        self.metrics.in_flight.inc()
+        self.in_flight.count += 1
         try:
-            if self.in_flight > self.limit and scope["path"] not in EXEMPT:
+            if self.in_flight.count > self.in_flight.most and scope["path"] not in EXEMPT:
                 self.metrics.refused.inc()
-                await _overloaded(request, self.limit)(scope, receive, answered)
+                await _overloaded(request, self.in_flight.most)(scope, receive, answered)
             else:
                 await self.app(scope, receive, answered)
         except ClientDisconnect:
@@ -55,8 +64,7 @@ class Front:
                 raise  # half an answer is out already: only cutting the connection tells the client
             await unexpected(request)(scope, receive, answered)
         finally:
-            self.in_flight -= 1
-            self.metrics.in_flight.dec()
+            self.in_flight.count -= 1
             self._measure(scope, answered.status or 499, time.perf_counter() - started)
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
@@ -81,13 +89,12 @@ class _Answered:
             message["headers"] = [
                 *message.get("headers", []),
                 (b"x-request-id", self.request_id.encode("ascii")),
-                (b"cache-control", b"no-store"),
-                (b"x-content-type-options", b"nosniff"),
+                *ALWAYS,
             ]
         await self._send(message)
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(scope: Scope) -> str:
     """The caller's id when it is a sane one, else a new one."""
     for name, value in scope["headers"]:
         given: str = value.decode("latin-1")

@@ -140,7 +140,7 @@ def test_a_full_disk_is_a_507(app: FastAPI, http: httpx.Client, monkeypatch: pyt
         raise StorageFull("The disk is full", detail="log", remedy="Free some space.")
 
     http.post(f"{PETS}/predictions", json=SICK)
-    monkeypatch.setattr(app.state.context.log("pets", "predictions"), "append", full)
+    monkeypatch.setattr(app.state.context.log("pets", "predictions"), "write", full)
     answer = http.post(f"{PETS}/predictions", json=SICK)
     assert (answer.status_code, answer.json()["type"]) == (507, "urn:tidemill:problem:storage-full")
     assert "retry-after" in answer.headers

@@ -127,19 +127,26 @@ class KeyRing:
         """Whether memory is too old to be believed; an `unknown` key is believed unknown for less long."""
         return self._clock() - self._read_at > (self._for_unknown if unknown else self._keep)
 
+    def renew(self) -> None:
+        """Read the keys in force again before they are stale, so that no request has to wait for it."""
+        with self._lock:
+            self._read()
+
     def refresh(self, *, unknown: bool = False) -> None:
         """Read the keys in force again, unless another thread just did."""
+        with self._lock:
+            if self.is_stale(unknown=unknown):
+                self._read()
+
+    def _read(self) -> None:
         from sqlalchemy import select
 
         from tidemill.store.state import api_keys
 
-        with self._lock:
-            if not self.is_stale(unknown=unknown):
-                return
-            started = self._clock()
-            query = select(api_keys.c.sha256, api_keys.c.name).where(api_keys.c.revoked_at.is_(None))
-            self._names = {row["sha256"]: row["name"] for row in self._state.rows(query)}
-            self._read_at = started
+        started = self._clock()
+        query = select(api_keys.c.sha256, api_keys.c.name).where(api_keys.c.revoked_at.is_(None))
+        self._names = {row["sha256"]: row["name"] for row in self._state.rows(query)}
+        self._read_at = started
 
     def name_of(self, key: str) -> str | None:
         """The name of `key`, or None for one that is not in force."""

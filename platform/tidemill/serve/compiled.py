@@ -155,6 +155,10 @@ class CompiledScorer(Scorer):
         self.classes = self.model.classes
         self._verdict = Verdict(self.classes, info, project)
 
+    def score_one(self, record: Values) -> Score:
+        """The score of one record."""
+        return self._verdict(self.model.one(record))
+
     def score(self, records: Sequence[Values]) -> list[Score]:
         if len(records) <= 2:
             return [self._verdict(self.model.one(record)) for record in records]

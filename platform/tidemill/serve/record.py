@@ -168,9 +168,9 @@ def _typed(value: Any, column: Column) -> Any:
             raise ValueError("it must be true or false, without quotes")
         return value
     if column.type == "date":
-        return _date(value)
+        return typed_date(value)
     if column.type == "datetime":
-        return _datetime(value)
+        return typed_datetime(value)
     return _text(value)
 
 
@@ -206,7 +206,8 @@ def _text(value: Any) -> str:
     return value
 
 
-def _date(value: Any) -> date:
+def typed_date(value: Any) -> date:
+    """The day that a text names. Raises ValueError with what is wanted."""
     if not isinstance(value, str) or not _DATE.fullmatch(value):
         raise ValueError('it must be a date such as "2026-04-30"')
     try:
@@ -215,7 +216,8 @@ def _date(value: Any) -> date:
         raise ValueError("there is no such day") from None
 
 
-def _datetime(value: Any) -> datetime:
+def typed_datetime(value: Any) -> datetime:
+    """The moment that a text names, in UTC. Raises ValueError with what is wanted."""
     if not isinstance(value, str) or not _DATETIME.fullmatch(value):
         raise ValueError('it must be a time such as "2026-04-30T14:05:00Z" (UTC when no offset is given)')
     try:

@@ -23,6 +23,7 @@ from tidemill.home import Home
 from tidemill.learn.bundle_info import load_info
 from tidemill.project import Project
 from tidemill.serve import deployment
+from tidemill.serve.plain import PlainAnswer, PlainRoute
 from tidemill.serve.record import CheckedRecord, RecordContract
 from tidemill.serve.scorer import Scorer, open_scorer
 from tidemill.store.state import State
@@ -31,6 +32,8 @@ MakeScorer = Callable[[Path, int, Project], Scorer]
 Readiness = Literal["nothing deployed", "loading model", "ready", "failed"]
 
 RETRY_AFTER = 30.0
+# A deployment that was looked at longer ago is looked at again before the next answer.
+STALE_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ class Log(Protocol):
     """Where predictions are stored before they are answered (`store.events.EventLog`)."""
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def write(self, lines: bytes) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,17 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Live:
-    """A loaded model with the contract it was trained under. `policies_mark` tells when policies were edited."""
+    """A loaded model with the contract it was trained under.
+
+    `policies_mark` tells when policies were edited. `plain` answers plain requests, where the model is compiled.
+    """
 
     scorer: Scorer
     contract: RecordContract
     project: Project
     revision: int
     policies_mark: int
+    plain: PlainRoute | None
 
 
 class PredictionService:
@@ -130,6 +139,23 @@ class PredictionService:
         self._log.append(events)
         self._on_log(time.perf_counter() - before_write)
         return answers
+
+    def predict_plain(self, body: bytes, request_id: str, most: int) -> PlainAnswer | None:
+        """Answer the plain request `body`, logged, or None when `predict` has to; see `serve/plain.py`.
+
+        Waits for nothing but the write to the log: the deployment must have been followed lately. Raises
+        StorageFull.
+        """
+        started = time.perf_counter()
+        live = self._live
+        if live is None or live.plain is None or time.monotonic() - self._checked_at > STALE_SECONDS:
+            return None
+        made = live.plain(body, request_id, most, started)
+        if made is not None:
+            before_write = time.perf_counter()
+            self._log.write(made.lines)
+            self._on_log(time.perf_counter() - before_write)
+        return made
 
     def live(self) -> Live:
         """The model that answers now. Raises NotReady when none is deployed, or why the first did not load."""
@@ -200,10 +226,11 @@ class PredictionService:
         """Load what is deployed, in this thread, if it is not live yet. Failures are kept for `readiness`."""
         live = self._live
         wanted = deployment.current(self._state, self.project_name)
-        if wanted is None or self._recent_failure(wanted.revision) is not None:
+        if wanted is None:
             return
-        if live is None or live.revision != wanted.revision:
-            self._load_quietly()
+        if self._recent_failure(wanted.revision) is None and self._is_behind(live, wanted):
+            self._catch_up(live, wanted)
+        self._checked_at = time.monotonic()
 
     def readiness(self) -> tuple[Readiness, str]:
         """State and one line about it, without loading anything; asks the database."""
@@ -227,17 +254,30 @@ class PredictionService:
             wanted = deployment.current(self._state, self.project_name)
         except OperationalError:
             return  # a database that is busy or away must not stop a model that is loaded
-        if wanted is None or (wanted.revision == live.revision and not self._policies_changed(live)):
+        if wanted is None or not self._is_behind(live, wanted):
             return
-        if self._recent_failure(wanted.revision) is not None or not self._load_lock.acquire(blocking=False):
+        if self._recent_failure(wanted.revision) is not None or self._renew(live, wanted):
             return
+        threading.Thread(target=self._load_quietly, name=f"load {self.project_name}", daemon=True).start()
+
+    def _is_behind(self, live: Live | None, wanted: deployment.Deployment) -> bool:
+        return live is None or live.revision != wanted.revision or self._policies_changed(live)
+
+    def _catch_up(self, live: Live | None, wanted: deployment.Deployment) -> None:
+        if live is None or not self._renew(live, wanted):
+            self._load_quietly()
+
+    def _renew(self, live: Live, wanted: deployment.Deployment) -> bool:
+        """Whether nothing needs to be loaded: the model stayed (its rules are read again), or one is on its way."""
+        if not self._load_lock.acquire(blocking=False):
+            return True
         try:
             if wanted.champion == live.scorer.version:
                 self._live = self._renewed(live, wanted)
-                return
+                return True
         finally:
             self._load_lock.release()
-        threading.Thread(target=self._load_quietly, name=f"load {self.project_name}", daemon=True).start()
+        return False
 
     def _load_quietly(self) -> None:
         try:
@@ -258,12 +298,20 @@ class PredictionService:
         scorer, self._prepared = self._prepared, None
         if scorer is None or scorer.version != wanted.champion:
             scorer = self._make_scorer(models, wanted.champion, project)
-        return Live(scorer, RecordContract(project), project, wanted.revision, mark)
+        return self._ready(scorer, project, wanted.revision, mark)
 
     def _renewed(self, live: Live, wanted: deployment.Deployment) -> Live:
         mark = self._policies_mark()
         project = self._with_policies(live.project)
-        return Live(live.scorer, RecordContract(project), project, wanted.revision, mark)
+        return self._ready(live.scorer, project, wanted.revision, mark)
+
+    def _ready(self, scorer: Scorer, project: Project, revision: int, mark: int) -> Live:
+        from tidemill.serve.compiled import CompiledScorer
+
+        contract = RecordContract(project)
+        is_compiled = isinstance(scorer, CompiledScorer) and project.name == self.project_name
+        plain = PlainRoute(project, contract, scorer) if is_compiled else None  # type: ignore[arg-type]
+        return Live(scorer, contract, project, revision, mark, plain)
 
     def _contract_of(self, models: Path, version: int) -> Project:
         """The contract the model was trained under: today's project.yaml may have other columns."""

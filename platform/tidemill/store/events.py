@@ -82,18 +82,23 @@ class EventLog:
         """
         if not events:
             return
-        data = _encode(events)
+        self.write(_encode(events))
+
+    def write(self, lines: bytes) -> None:
+        """`append` for events that are whole lines of JSON already. Raises StorageFull."""
         with self._lock:
-            self._raise_failure()
+            if self._failure is not None:
+                self._raise_failure()
             segment = self._current()
             try:
-                segment.append(data)
+                segment.append(lines)
             finally:
                 if segment.torn:
                     self._let_go()
             if segment.size >= self.segment_bytes or time.monotonic() - segment.opened > SEGMENT_SECONDS:
                 self._let_go()
-        self._dirty.set()
+        if not self._dirty.is_set():
+            self._dirty.set()
 
     def close(self) -> None:
         """Sync and close the segment; the next `append` would begin a new one."""

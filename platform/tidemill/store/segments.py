@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidemill.errors import StorageFull
 from tidemill.home import PROJECT_NAME
 from tidemill.store.durable import disk_full_is_an_error, sync_folder
 
@@ -55,17 +54,17 @@ class Segment:
 
         What a full disk let through is cut off again, so that a retry cannot double a line.
         """
-        view = memoryview(data)
         try:
-            with disk_full_is_an_error(self.path.parent):
-                while view:
-                    view = view[os.write(self._descriptor, view) :]
-        except (OSError, StorageFull):
+            written = os.write(self._descriptor, data)
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+        except OSError as error:
             self.torn = True
             os.ftruncate(self._descriptor, self.size)
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
             self.torn = False
-            raise
+            with disk_full_is_an_error(self.path.parent):
+                raise error
         self.size += len(data)
 
     def sync(self) -> None:
