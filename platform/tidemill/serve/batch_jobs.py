@@ -62,6 +62,9 @@ class _NoLog:
     def append(self, events: Any) -> None:  # noqa: ARG002 - the interface's
         raise AssertionError("a batch writes its own log")
 
+    def write(self, lines: bytes) -> None:  # noqa: ARG002 - the interface's
+        raise AssertionError("a batch writes its own log")
+
 
 def new_folder(home: Home, project: str) -> Path:
     """A folder for a new job; old ones are cleared away."""

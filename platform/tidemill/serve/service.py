@@ -220,7 +220,7 @@ class PredictionService:
         load_info(models, version)
         project = self._with_policies(self._contract_of(models, version))
         scorer = self._make_scorer(models, version, project)
-        return Live(scorer, RecordContract(project), project, 0, self._policies_mark())
+        return self._ready(scorer, project, 0, self._policies_mark())
 
     def follow(self) -> None:
         """Load what is deployed, in this thread, if it is not live yet. Failures are kept for `readiness`."""
