@@ -71,7 +71,7 @@ class Live:
     project: Project
     revision: int
     policies_mark: int
-    plain: PlainRoute | None
+    plain: PlainRoute | None = None
 
 
 class PredictionService:
