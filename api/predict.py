@@ -57,6 +57,9 @@ _SEEN = {"label": "malignant", "observed_at": "2026-05-02T09:00:00Z"}
 )
 async def predict(request: Request, project: KnownName, context: Ctx, request_id: RequestId) -> Response:
     """One record, or many. An answer is in the log before it is sent; of many records all are answered, or none."""
+    failure: Exception | None = getattr(request.state, "failure", None)
+    if failure is not None:
+        raise failure  # met by the short way (api/prediction_route.py), which wrote nothing
     document = await read_json(request, context.settings.max_body_bytes)
     records, is_many = records_of(document, context.settings.max_records)
     predicted = await anyio.to_thread.run_sync(

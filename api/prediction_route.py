@@ -3,8 +3,9 @@
 Here belongs what stands between the server and `PredictionService.predict_plain`: the key, the limits, the body,
 the answer's head and the metrics. Whatever is not plain (no key or a stale one, a model not at hand, a body that
 comes late or is too large, a record with a fault) is handed to the route of `api/predict.py` as it came, body and
-all, and that one says what is wrong. So this route has no error of its own, and the OpenAPI document needs no
-second entry. docs/adr/0014 tells why.
+all, and that one says what is wrong. What fails on the way here goes along as `request.state.failure`, to be told
+and not tried again. So this route has no error of its own, and the OpenAPI document needs no second entry.
+docs/adr/0014 tells why.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.body import BODY_SECONDS
 from api.context import Context
 from api.front import ALWAYS, REQUEST_ID, InFlight
-from tidemill.errors import TidemillError
 from tidemill.serve.plain import PlainAnswer, new_id
 from tidemill.serve.service import PredictionService
 
@@ -52,9 +52,13 @@ class PredictionRoute:
             await self._ordinary(scope, receive, send)
             return
         self._in_flight.count += 1
+        messages: list[Message | None] = []
         try:
             messages, body = await _received(receive, self._most_bytes)
             made = None if body is None else await self._made(service, body, request_id)
+        except Exception as error:  # noqa: BLE001 - told by the ordinary route, which knows a fault from a bug
+            scope.setdefault("state", {})["failure"] = error
+            made = None
         finally:
             self._in_flight.count -= 1
         if made is None:
@@ -83,14 +87,11 @@ class PredictionRoute:
 
     async def _made(self, service: PredictionService, body: bytes, request_id: str) -> PlainAnswer | None:
         """The answer, which is in the log by then. None: nothing happened, the ordinary route has to look."""
-        try:
-            if len(body) <= LONG_BODY:
-                return service.predict_plain(body, request_id, self._most_records)
-            return await anyio.to_thread.run_sync(
-                service.predict_plain, body, request_id, self._most_records, limiter=self._context.predicting
-            )
-        except TidemillError:
-            return None  # nothing is in the log; the ordinary route meets the same and answers with it
+        if len(body) <= LONG_BODY:
+            return service.predict_plain(body, request_id, self._most_records)
+        return await anyio.to_thread.run_sync(
+            service.predict_plain, body, request_id, self._most_records, limiter=self._context.predicting
+        )
 
     def _measure(self, project: str, made: PlainAnswer, seconds: float) -> None:
         counted = self._counts.get((project, made.version))

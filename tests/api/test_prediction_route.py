@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.prediction_route import PredictionRoute
+from tidemill.errors import StorageFull
 from tidemill.home import Home
 from tidemill.serve.service import PredictionService
 from tidemill.store.history import recent
@@ -274,3 +275,30 @@ def test_a_sender_that_falls_silent_is_told(
     asyncio.run(route(scope, silent, send))
     assert sent[0]["status"] == 408
     assert json.loads(sent[1]["body"])["type"] == "urn:tidemill:problem:too-slow"
+
+
+def test_a_sync_that_failed_before_is_told_to_the_next_request(
+    deployed: FastAPI, both: tuple[httpx.Client, httpx.Client]
+) -> None:
+    log = deployed.state.context.log("pets", "predictions")
+    both[0].post(PATH, json=SICK).raise_for_status()
+    log._failure = StorageFull("The disk is full", detail="log", remedy="Free some space.")
+    answer = both[0].post(PATH, json=SICK)
+    assert (answer.status_code, answer.json()["type"]) == (507, "urn:tidemill:problem:storage-full")
+    assert both[0].post(PATH, json=SICK).status_code == 200
+
+
+def test_a_log_that_breaks_is_a_500_with_a_document_and_an_id(
+    deployed: FastAPI, both: tuple[httpx.Client, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both[0].post(PATH, json=SICK).raise_for_status()
+    monkeypatch.setattr(deployed.state.context.log("pets", "predictions"), "write", broken)
+    answer = both[0].post(PATH, json=SICK, headers={"X-Request-Id": "mine"})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
+    assert "input/output" not in answer.text.lower()
+
+
+def broken(_: bytes) -> None:
+    raise OSError(5, "Input/output error")
