@@ -89,7 +89,9 @@ class Stretch:
         """The lines with an odd number of quotes: where a cell goes over lines, or quoting is broken."""
         if not len(self._quotes):
             return []
-        counts = np.bincount(np.searchsorted(self._ends, self._quotes, "right"))
+        # How many quotes stand before the end of each line; looked up by lines, of which there are fewer.
+        before = np.searchsorted(self._quotes, self._ends)
+        counts = np.diff(before, prepend=0)
         return [int(index) + self.first_line for index in np.flatnonzero(counts & 1)]
 
     @cached_property

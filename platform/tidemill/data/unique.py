@@ -138,17 +138,19 @@ class _Seen:
 
     def met(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Which of `hashes` were there before, or earlier in them. Then they are noted, too."""
-        order = np.argsort(hashes, kind="stable")
-        ordered = hashes[order]
-        found = np.zeros(len(hashes), dtype=bool)
-        found[1:] = ordered[1:] == ordered[:-1]
+        ordered = np.sort(hashes)
+        there = np.zeros(len(ordered), dtype=bool)
         for run in self.runs:
-            places = np.minimum(np.searchsorted(run, ordered), len(run) - 1)
-            found |= run[places] == ordered
+            there |= run[np.minimum(np.searchsorted(run, ordered), len(run) - 1)] == ordered
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        before, twice = np.unique(ordered[there]), np.unique(twice)
         self._note(ordered)
-        met = np.empty_like(found)
-        met[order] = found
-        return met
+        # Hashes met again are few: places are sought for those alone, as sorting places costs the most.
+        found = _among(hashes, before)
+        again = np.flatnonzero(_among(hashes, twice))
+        _, first = np.unique(hashes[again], return_index=True)
+        found[np.delete(again, first)] = True
+        return found
 
     def add(self, hashes: Hashes) -> None:
         hashes.sort()
@@ -162,6 +164,14 @@ class _Seen:
             merged = np.concatenate((self.runs.pop(), last))
             merged.sort(kind="stable")  # runs that are sorted are merged
             self.runs.append(merged)
+
+
+def _among(hashes: Hashes, few: Hashes) -> npt.NDArray[np.bool_]:
+    """Which of `hashes` are some of a `few`, which are sorted."""
+    if not len(few):
+        return np.zeros(len(hashes), dtype=bool)
+    found: npt.NDArray[np.bool_] = few[np.minimum(np.searchsorted(few, hashes), len(few) - 1)] == hashes
+    return found
 
 
 def _parquet(paths: Sequence[str]) -> str:
