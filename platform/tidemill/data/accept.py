@@ -292,7 +292,10 @@ class Acceptor:
         flags = "".join(f", g{index}" for index, _ in self.rules)
         found = self.connection.execute(f"SELECT line, {codes}{flags} FROM checked WHERE NOT {self._good}")
         split = 2 * len(self.columns)
-        for line, *cells in found.fetchall():
+        rejected = found.fetchall()
+        # Most rows that are judged are rejected: where all are, none need be asked for again.
+        self.judged = len(rejected) < chunk.cells.num_rows
+        for line, *cells in rejected:
             self.tally.rejected += 1
             yield from self._broken(line, cells[:split])
             yield from self._broken_rules(line, cells[1:split:2], cells[split:])

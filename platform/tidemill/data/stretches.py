@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tidemill.data.source import Place
 from tidemill.errors import InvalidInput
 
-STRETCH = 32 << 20
+STRETCH = 64 << 20
 PIECE = 1 << 20
 MAX_LINE = 1 << 24
 ASCII = 127
@@ -80,7 +80,7 @@ class Stretch:
     def has_space_before_quote(self, delimiter: str) -> bool:
         """Whether a cell begins with spaces and a quote, which readers of CSV take in different ways."""
         quotes = self._quotes
-        spaces = quotes[self.codes[quotes - 1] == ord(SPACE)] - 1
+        spaces = quotes[self.codes.take(quotes - 1, mode="clip") == ord(SPACE)] - 1
         before = self.codes[spaces - 1]
         # Behind more than one space, or at the very start, a cell is only looked at by the careful reader.
         return bool(np.isin(before, [ord(delimiter), *NEWLINE, *RETURN, *SPACE]).any() or 0 in spaces)
@@ -112,9 +112,15 @@ class Stretch:
 
     def closed_by(self, delimiter: str) -> tuple[Mask, Mask]:
         """Which lines end in the delimiter, and which in two of them."""
-        last = self._ends - 1 - (self.codes[self._ends - 1] == ord(NEWLINE)) * (1 + self.holds(RETURN))
-        once = self.codes[last] == ord(delimiter)
-        return once, once & (self.codes[last - 1] == ord(delimiter))
+        mark = ord(delimiter)
+        last = self._ends - (2 + self.holds(RETURN))
+        if self.codes[-1] != ord(NEWLINE):
+            last[-1] = self.size - 1
+        once = self.codes.take(last, mode="clip") == mark
+        twice = once.copy()
+        # Few lines end in it: what stands before is looked at in those alone.
+        twice[once] = self.codes.take(last[once] - 1, mode="clip") == mark
+        return once, twice
 
     def count(self, delimiter: str, number: int) -> int:
         """How many delimiters stand in line `number`."""
