@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +21,7 @@ from tidemill.data.casting import typed
 from tidemill.data.plain import Marks, plain
 from tidemill.data.read import open_source
 from tidemill.data.staging import workbench
+from tidemill.data.unique import _Seen
 from tidemill.errors import InvalidInput
 from tidemill.project import Column, Project
 
@@ -132,6 +134,34 @@ def test_a_cell_that_is_plain_has_the_value_that_casting_gives(texts: list[str])
                 f"{typed(column, trimmed)} AS w FROM cells)) WHERE holds AND v IS DISTINCT FROM w"
             ).fetchall()
             assert not wrong, kind
+
+
+BROKEN_LINES = st.lists(st.text(st.sampled_from('a ,"'), max_size=6), min_size=1, max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(lines=BROKEN_LINES, end=st.sampled_from(["\n", "\r\n"]), closed=st.booleans())
+def test_a_stretch_tells_from_its_bytes_what_its_lines_tell(lines: list[str], end: str, closed: bool) -> None:
+    lines = lines if closed or lines[-1] else [*lines, "a"]
+    text = (end.join(lines) + (end if closed else "")).encode()
+    stretch = stretches.Stretch(text, len(text), 7, len(lines))
+    odd = [number for number, line in enumerate(lines, start=7) if line.count('"') % 2]
+    assert stretch.with_odd_quotes() == odd
+    once, twice = stretch.closed_by(",")
+    assert once.tolist() == [line.endswith(",") for line in lines]
+    assert twice.tolist() == [line.endswith(",,") for line in lines]
+    if any(line.startswith(' "') or ', "' in line for line in lines):
+        assert stretch.has_space_before_quote(",")
+
+
+@given(batches=st.lists(st.lists(st.integers(0, 9)), max_size=6))
+def test_hashes_met_again_are_all_but_the_first_of_each(batches: list[list[int]]) -> None:
+    seen, before = _Seen(), set[int]()
+    for batch in batches:
+        met = seen.met(np.array(batch, dtype=np.uint64)).tolist()
+        for value, again in zip(batch, met, strict=True):
+            assert again == (value in before)
+            before.add(value)
 
 
 def test_lines_are_right_around_rows_that_fall_out(tmp_path: Path) -> None:

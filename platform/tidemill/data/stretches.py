@@ -119,7 +119,8 @@ class Stretch:
         once = self.codes.take(last, mode="clip") == mark
         twice = once.copy()
         # Few lines end in it: what stands before is looked at in those alone.
-        twice[once] = self.codes.take(last[once] - 1, mode="clip") == mark
+        before = last[once] - 1
+        twice[once] = (self.codes.take(before, mode="clip") == mark) & (before >= 0)
         return once, twice
 
     def count(self, delimiter: str, number: int) -> int:
