@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tidemill.data.source import Place
 from tidemill.errors import InvalidInput
 
-STRETCH = 64 << 20
+STRETCH = 32 << 20
 PIECE = 1 << 20
 MAX_LINE = 1 << 24
 ASCII = 127
