@@ -7,14 +7,18 @@ bit: forests often give exactly one half. How the trees are laid out is in `lear
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Beyond this, plain lists (about 100 bytes a node) would take more memory than they save time.
+# Beyond this, nested tuples (about 150 bytes a node) would take more memory than they save time.
 MOST_LISTED = 400_000
+
+
+# A leaf's number (or list of numbers), or (feature, threshold, left, right, whether gaps go left).
+Node = Any
 
 
 class Trees:
@@ -41,37 +45,66 @@ class Trees:
         self._outputs, self._is_mean, self._is_float32 = outputs, is_mean, is_float32
         _check(self._feature, self._left, self._roots, width)
         self._read = np.maximum(self._feature, 0)
-        self._lists = None
+        self._nested: list[Node] | None = None
         if len(self._feature) <= MOST_LISTED:
-            self._lists = (
-                self._feature.tolist(),
-                self._threshold.tolist(),
-                self._left.tolist(),
-                self._missing_left.tolist(),
-                self._roots.tolist(),
-            )
+            self._nested = self._as_nested()
+            self._offsets: list[float] = [0.0] * outputs if is_mean else self._baseline.ravel().tolist()
 
     def one(self, row: list[float]) -> list[float]:
         """The outputs of one encoded row, walked in plain Python."""
-        if self._lists is None:
+        if self._nested is None:
             found: list[float] = self.many(np.array([row]))[0].tolist()
             return found
         if self._is_float32:
             row = array("f", row).tolist()
-        feature, threshold, left, missing_left, roots = self._lists
+        total = sum(row)
+        # What is not a number shows in the sum; looking at each value costs more than an early end saves.
+        leaves = self._plain_leaves(row) if total == total else self._leaves(row)
+        if self._outputs == 1:
+            only = self._offsets[0]
+            for value in leaves:
+                only += value
+            return [only / len(leaves)] if self._is_mean else [only]
+        if not self._is_mean:
+            return [
+                _added(offset, leaves[place :: self._outputs]) for place, offset in enumerate(self._offsets)
+            ]
+        return [_added(0.0, column) / len(leaves) for column in zip(*leaves, strict=True)]
+
+    def _plain_leaves(self, row: list[float]) -> list[Any]:
+        """What each tree says of a row without gaps."""
         leaves = []
-        for node in roots:
-            at = feature[node]
-            while at >= 0:
-                value = row[at]
-                if value <= threshold[node] or (value != value and missing_left[node]):
-                    node = left[node]
-                else:
-                    node = left[node] + 1
-                at = feature[node]
+        for node in self._nested or ():
+            while node.__class__ is tuple:
+                feature, threshold, left, right, _ = node
+                node = left if row[feature] <= threshold else right
             leaves.append(node)
-        sums: list[float] = self._summed(np.array([leaves]))[0].tolist()
-        return sums
+        return leaves
+
+    def _leaves(self, row: list[float]) -> list[Any]:
+        """What each tree says of a row that may have gaps."""
+        leaves = []
+        for node in self._nested or ():
+            while node.__class__ is tuple:
+                feature, threshold, left, right, missing_left = node
+                value = row[feature]
+                node = left if value <= threshold or (value != value and missing_left) else right
+            leaves.append(node)
+        return leaves
+
+    def _as_nested(self) -> list[Node]:
+        """The roots of the trees: a node is a tuple that holds its children, a leaf a number or a list of them."""
+        # Children come after their parent, so from the end on they are there when it is made.
+        values = self._value.reshape(len(self._feature), -1)
+        leaves: list[Any] = values[:, 0].tolist() if values.shape[1] == 1 else values.tolist()
+        feature, threshold = self._feature.tolist(), self._threshold.tolist()
+        left, missing_left = self._left.tolist(), self._missing_left.tolist()
+        nodes: list[Any] = leaves
+        for at in range(len(nodes) - 1, -1, -1):
+            if feature[at] >= 0:
+                child = left[at]
+                nodes[at] = (feature[at], threshold[at], nodes[child], nodes[child + 1], missing_left[at])
+        return [nodes[root] for root in self._roots.tolist()]
 
     def many(self, matrix: NDArray[Any]) -> NDArray[Any]:
         """The outputs of encoded rows, all trees of all rows one level at a time."""
@@ -98,6 +131,13 @@ class Trees:
         first = np.broadcast_to(self._baseline, (len(leaves), 1, self._outputs))
         total: NDArray[Any] = np.concatenate([first, values], axis=1).cumsum(axis=1)[:, -1]
         return total
+
+
+def _added(start: float, values: Sequence[float]) -> float:
+    # One after another, as scikit-learn adds; sum() of Python 3.12 and later compensates and rounds otherwise.
+    for value in values:
+        start += value
+    return start
 
 
 def _check(feature: NDArray[Any], left: NDArray[Any], roots: NDArray[Any], width: int) -> None:
