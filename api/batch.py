@@ -65,13 +65,14 @@ async def start_batch(
 
     The answer comes when the file is safe on disk; `GET` on its `url` tells how far the work is.
     """
-    await anyio.to_thread.run_sync(_check_model, context, project.name, version)
-    if file is not None:
-        source, given = await anyio.to_thread.run_sync(_known_file, context, project.name, file)
-        folder = await anyio.to_thread.run_sync(batch_jobs.new_folder, context.home, project.name)
-    else:
+    # What is wrong with the request is said before what is missing here.
+    if file is None:
         form, given = _sent(request, context, name)
-        folder = await anyio.to_thread.run_sync(batch_jobs.new_folder, context.home, project.name)
+    else:
+        source, given = await anyio.to_thread.run_sync(_known_file, context, project.name, file)
+    await anyio.to_thread.run_sync(_check_model, context, project.name, version)
+    folder = await anyio.to_thread.run_sync(batch_jobs.new_folder, context.home, project.name)
+    if file is None:
         source, given = await _landed(form or request, folder, given, context)
     job = await anyio.to_thread.run_sync(
         lambda: batch_jobs.submit(context.home, folder, project.name, given, source, format, version, log=log)
