@@ -52,6 +52,7 @@ def _model(project: Project) -> Any:
         rows = features.to_pandas()
         tags = {"project": current.name, "dataset": _dataset(features), "code_commit": features.commit}
         with tracking.training_run(context, current.name, tags) as tracked:
+            tracked.log_dataset(features.id, features.sha256, features.folder)
             training = train(
                 rows,
                 current,
@@ -110,6 +111,8 @@ def _track_candidate(tracked: Any, candidate: Any, tags: dict[str, str]) -> None
             },
             tags={**tags, "candidate": candidate.name},
             artifacts=Path(folder),
+            trials=candidate.trials,
+            metric=candidate.metric,
         )
 
 
@@ -133,9 +136,11 @@ def _evaluation(project: Project) -> Any:
 
         current = home.project(project.name)
         assessed = assess(home.home, home.state(), current, model.version, features.to_pandas())
-        tracking.add_metrics(
+        tracking.add_evaluation(
             assessed.info.provenance["mlflow_run_id"],
             {f"test_{name}": interval.value for name, interval in assessed.evaluation.metrics.items()},
+            assessed.info.folder / "card.html",
+            assessed.plot,
         )
         return Output(
             model,

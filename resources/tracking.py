@@ -1,4 +1,4 @@
-"""MLflow as a Dagster resource, through dagster-mlflow: one run per training, one child per candidate.
+"""MLflow as a Dagster resource, through dagster-mlflow: a run per training, its candidates and their trials below.
 
 dagster-mlflow's own resource would import MLflow (3 s) wherever definitions are loaded, set itself up in steps
 that never track, and leave the MLflow run open after runs started without its hook. So its `MlFlow` class is
@@ -7,18 +7,27 @@ made here, inside the step that tracks, and closed by the same `with`.
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import AssetExecutionContext, BetaWarning, ConfigurableResource
 
 from tidemill.home import Home
 from tidemill.store.durable import locked
+
+if TYPE_CHECKING:  # at run time it would bring the search's imports to whoever loads the code
+    from tidemill.learn.search import Trial
+
+# Trials written of one training; each takes about 20 ms of the step.
+MOST_TRIALS = 200
 
 
 class Tracking(ConfigurableResource):  # type: ignore[type-arg]
@@ -73,13 +82,19 @@ class Tracking(ConfigurableResource):  # type: ignore[type-arg]
                 )
             )
 
-    def add_metrics(self, mlflow_run_id: str, metrics: Mapping[str, float]) -> None:
-        """Add metrics to a run that has ended, such as those of the held-out rows."""
+    def add_evaluation(
+        self, mlflow_run_id: str, metrics: Mapping[str, float], card: Path, plot: bytes
+    ) -> None:
+        """Add to a run that has ended what the held-out rows told: metrics, the model card (a file), a PNG."""
         from mlflow.tracking import MlflowClient
 
         client = MlflowClient(self.uri)
         for name, value in metrics.items():
             client.log_metric(mlflow_run_id, name, value)
+        client.log_artifact(mlflow_run_id, str(card), "evaluation")
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "evaluation.png").write_bytes(plot)
+            client.log_artifacts(mlflow_run_id, folder, "evaluation")
 
 
 class TrainingRun:
@@ -87,6 +102,7 @@ class TrainingRun:
 
     def __init__(self, mlflow: Any) -> None:
         self._mlflow = mlflow
+        self._trials_left = MOST_TRIALS
 
     @property
     def id(self) -> str:
@@ -108,9 +124,52 @@ class TrainingRun:
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         artifacts: Path,
+        trials: Sequence[Trial],
+        metric: str,
     ) -> None:
-        """Write one candidate as a child run, with its model and plots from the folder `artifacts`."""
-        with self._mlflow.start_run(run_name=name, nested=True, tags=dict(tags)):
+        """Write one candidate as a child run, with plots from the folder `artifacts`, and its trials below it."""
+        with self._mlflow.start_run(run_name=name, nested=True, tags=dict(tags)) as run:
             self._mlflow.log_params(dict(params))
             self._mlflow.log_metrics(dict(metrics))
             self._mlflow.log_artifacts(str(artifacts))
+            self._log_trials(run, name, trials, metric, tags)
+
+    def log_dataset(self, table: str, sha256: str, folder: Path) -> None:
+        """Name the table version (such as `features@3`) that was trained on as the run's dataset."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.tracking import MlflowClient
+
+        # MLflow's own dataset classes would read and hash the rows again; its digests have at most 36 characters.
+        source = json.dumps({"uri": folder.as_uri()})
+        dataset = Dataset(name=table, digest=sha256[:36], source_type="local", source=source)
+        used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        MlflowClient().log_inputs(self.id, [used])
+
+    def _log_trials(
+        self, parent: Any, name: str, trials: Sequence[Trial], metric: str, tags: Mapping[str, str]
+    ) -> None:
+        """Write trials below the run `parent` of their candidate, in their order, until MOST_TRIALS are written."""
+        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient()
+        written = trials[: self._trials_left]
+        self._trials_left -= len(written)
+        at = int(time.time() * 1000)
+        for number, trial in enumerate(written, start=1):
+            run = client.create_run(
+                parent.info.experiment_id,
+                run_name=f"{name} trial {number}",
+                tags={**tags, "mlflow.parentRunId": parent.info.run_id, "state": trial.state},
+            )
+            metrics = [Metric(f"fold_{metric}", score, at, fold) for fold, score in enumerate(trial.scores)]
+            if trial.scores:
+                metrics.append(Metric(f"cv_{metric}", trial.mean, at, 0))
+            client.log_batch(
+                run.info.run_id,
+                metrics=[*metrics, Metric("seconds", trial.seconds, at, 0)],
+                params=[Param(key, str(value)) for key, value in trial.params.items()],
+                tags=[RunTag("error", trial.error[:5000])] if trial.error else [],
+            )
+            client.set_terminated(run.info.run_id, "FAILED" if trial.error else "FINISHED")
+        client.set_tag(parent.info.run_id, "trials", f"{len(written)} of {len(trials)} written")

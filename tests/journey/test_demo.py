@@ -85,7 +85,9 @@ def test_mlflow_remembers_each_candidate(box: Box) -> None:
     for found in by_run.values():
         assert found["dataset"].startswith("raw@")
         assert found["code_commit"]
-    assert list((box.home.mlflow / "artifacts").rglob("model.skops"))
+    assert any(" trial 1" in name for name in names)
+    for artifact in ("model.skops", "evaluation/card.html", "evaluation/evaluation.png"):
+        assert list((box.home.mlflow / "artifacts").rglob(artifact))
 
 
 def test_nothing_listens_beyond_this_machine(box: Box) -> None:
