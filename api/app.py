@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from api import (
     batch,
+    imports,
     ingest,
     label_studio,
     labels,
@@ -50,6 +51,7 @@ ROUTERS = (
     labels,
     label_studio,
     training,
+    imports,  # before models: /models/imports is no version
     models,
     predict,
     batch,

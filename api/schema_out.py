@@ -87,6 +87,10 @@ class SourceList(TypedDict):
     sources: list[client_types.SourceInfo]
 
 
+class ImportList(TypedDict):
+    imports: list[client_types.ModelImport]
+
+
 class DriftAnswer(TypedDict):
     report: dict[str, Any] | None
 
@@ -369,6 +373,23 @@ BATCH: Out = (
         "result_url": f"{BATCH_PATH}/result",
     },
 )
+IMPORT: dict[str, Any] = {
+    "id": "9f2c4be01d77a3c5",
+    "name": "forest.onnx",
+    "sha256": "9f2c4be01d77a3c5" + "0" * 48,
+    "size": 74210,
+    "status": "accepted",
+    "by": "owner",
+    "columns": None,
+    "classes": ["benign", "malignant"],
+    "model_version": 2,
+    "problem": None,
+    "received_at": AT,
+    "decided_at": AT,
+    "url": f"{PATH}/models/imports/9f2c4be01d77a3c5",
+}
+ONE_IMPORT: Out = (client_types.ModelImport, IMPORT)
+IMPORTS: Out = (ImportList, {"imports": [IMPORT]})
 LOGGED_LIST: Out = (LoggedList, {"predictions": [LOGGED]})
 ONE_LOGGED: Out = (client_types.LoggedPrediction, {**LOGGED, "truth": None})
 RECEIPT: Out = (client_types.TruthReceipt, {"accepted": 1, "matched": 1, "unmatched": 0})

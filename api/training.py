@@ -35,7 +35,7 @@ router = APIRouter(
 )
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-JobName = Literal["ingest", "labels", "training", "monitoring", "loop"]
+JobName = Literal["ingest", "labels", "training", "monitoring", "loop", "imports"]
 
 
 @router.post(

@@ -42,6 +42,7 @@ from tidemill.client_types import (
     Launched,
     LoggedPrediction,
     ModelDetail,
+    ModelImport,
     Models,
     NextTask,
     Prediction,
@@ -425,6 +426,30 @@ class Client:
 
     def model(self, project: str, version: int) -> ModelDetail:
         return cast(ModelDetail, self._get(_at(project, "models", version)))
+
+    def import_model(
+        self,
+        project: str,
+        file: str | Path,
+        *,
+        columns: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> ModelImport:
+        """Send a model made elsewhere (ONNX, skops, LightGBM, XGBoost, CatBoost); `model_import` tells what becomes
+        of it. `columns` and `classes` are their order in the model, where the file does not say."""
+        params = {"name": Path(file).name, "columns": list(columns or ()), "classes": list(classes or ())}
+        with Path(file).open("rb") as handle:
+            headers = {"Content-Type": "application/octet-stream"}
+            path = _at(project, "models", "imports")
+            found = self._json("POST", path, params=params, content=_pieces(handle), headers=headers)
+        return cast(ModelImport, found)
+
+    def model_imports(self, project: str) -> list[ModelImport]:
+        """The model files sent or dropped, newest first, and what became of them."""
+        return cast("list[ModelImport]", self._get(_at(project, "models", "imports"))["imports"])
+
+    def model_import(self, project: str, import_id: str) -> ModelImport:
+        return cast(ModelImport, self._get(_at(project, "models", "imports", import_id)))
 
     def deployment(self, project: str) -> DeploymentInfo:
         return cast(DeploymentInfo, self._get(_at(project, "deployment")))

@@ -282,6 +282,25 @@ class BatchInfo(TypedDict):
     result_url: str | None
 
 
+class ModelImport(TypedDict):
+    """A model file made elsewhere. `problem` says why it was refused, or what it waits for; `model_version` is the
+    model that it became."""
+
+    id: str
+    name: str
+    sha256: str
+    size: int
+    status: Literal["received", "accepted", "refused"]
+    by: str | None
+    columns: list[str] | None
+    classes: list[str] | None
+    model_version: int | None
+    problem: dict[str, Any] | None
+    received_at: str
+    decided_at: str | None
+    url: str
+
+
 class Launched(TypedDict):
     id: str
     status: RunStatus

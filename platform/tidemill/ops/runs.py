@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from tidemill.errors import InvalidInput
 
-Job = Literal["ingest", "labels", "training", "monitoring", "loop"]
+Job = Literal["ingest", "labels", "training", "monitoring", "loop", "imports"]
 Status = Literal["queued", "running", "succeeded", "failed", "canceled"]
 StepStatus = Literal["running", "succeeded", "failed", "skipped"]
 

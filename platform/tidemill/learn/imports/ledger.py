@@ -54,7 +54,13 @@ def drop(home: Home, project: str, name: str, data: bytes, options: dict[str, An
 
 def note(home: Home, project: str, name: str, data: bytes, status: str, **more: Any) -> dict[str, Any]:
     """Write the record of a file: what is known of it already, with `status` and `more` on top."""
-    sha256 = hashlib.sha256(data).hexdigest()
+    return note_by_hash(home, project, name, hashlib.sha256(data).hexdigest(), len(data), status, **more)
+
+
+def note_by_hash(
+    home: Home, project: str, name: str, sha256: str, size: int, status: str, **more: Any
+) -> dict[str, Any]:
+    """`note` for a file on disk, of `size` bytes, that was hashed as it came."""
     file = _records(home, project) / f"{sha256[:16]}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     with locked(file.parent / ".lock", what="the records of imported models"):
@@ -64,7 +70,7 @@ def note(home: Home, project: str, name: str, data: bytes, status: str, **more: 
             "id": sha256[:16],
             "name": name,
             "sha256": sha256,
-            "size": len(data),
+            "size": size,
             "status": status,
             "model_version": None,
             "problem": None,
