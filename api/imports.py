@@ -18,7 +18,7 @@ from api.body import pieces
 from api.context import Context, Ctx, KnownName
 from api.ingest import gathered
 from api.landing import Arrived, Landing
-from api.multipart import FormFile
+from api.multipart import FILE_BODY, FormFile
 from api.schema_out import IMPORTS, ONE_IMPORT, ok
 from tidemill.errors import InvalidInput, NotFound, TidemillError
 from tidemill.learn.imports import ledger
@@ -32,25 +32,13 @@ router = APIRouter(
 HEAD_BYTES = 4096
 
 Names = Annotated[list[Annotated[str, Query(max_length=200)]] | None, Query(max_length=2000)]
-_BINARY = {"type": "string", "format": "binary"}
-_MODEL = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
-            },
-            "application/octet-stream": {"schema": _BINARY},
-        },
-    }
-}
 
 
 @router.post(
     "",
     status_code=202,
     summary="Import a model",
-    openapi_extra=_MODEL,
+    openapi_extra=FILE_BODY,
     responses={**ok(ONE_IMPORT, 409, 413, 507, status=202), **ok(ONE_IMPORT)},
 )
 async def import_model(

@@ -17,7 +17,7 @@ from api.body import pieces
 from api.context import Context, Ctx, KnownName, KnownProject
 from api.event_stream import Event, follow
 from api.landing import Arrived, Landing, patterns_of, safe_name, shown_name
-from api.multipart import FormFile
+from api.multipart import FILE_BODY, FormFile
 from api.schema_out import FILE_EVENTS, FILES, ONE_FILE, ok, stream
 from tidemill.errors import InvalidInput, NotFound, TidemillError
 from tidemill.ops.runs import TAG_ACTOR
@@ -27,25 +27,11 @@ router = APIRouter(prefix="/v1/projects/{project}/files", tags=["files"], depend
 WRITE_BYTES = 1_048_576
 
 
-_BINARY = {"type": "string", "format": "binary"}
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
-            },
-            "application/octet-stream": {"schema": _BINARY},
-        },
-    }
-}
-
-
 @router.post(
     "",
     status_code=202,
     summary="Send a file",
-    openapi_extra=_UPLOAD,
+    openapi_extra=FILE_BODY,
     responses={**ok(ONE_FILE, 409, 413, 507, status=202), **ok(ONE_FILE)},
 )
 async def send_file(

@@ -11,6 +11,20 @@ from tidemill.errors import InvalidInput
 
 FIELD = "file"
 
+# What OpenAPI says of a route that takes a file: the field `file` of a form, or the body itself.
+_BINARY = {"type": "string", "format": "binary"}
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
+            },
+            "application/octet-stream": {"schema": _BINARY},
+        },
+    }
+}
+
 
 class FormFile:
     """The field `file` of a form. Iterate `pieces` to its end; `name` is known from the first piece on."""
