@@ -174,7 +174,7 @@ ANSWER: dict[str, Any] = {
     "score": 0.97,
     "probabilities": {"benign": 0.03, "malignant": 0.97},
     "model_version": 1,
-    "flags": [],
+    "flags": [{"field": "scanner", "problem": "unknown_category", "action": "flagged"}],
     "at": AT,
 }
 LOGGED: dict[str, Any] = {

@@ -501,13 +501,26 @@ class DeploymentInfo(TypedDict):
     history: list[DeploymentEvent]
 
 
+class Flag(TypedDict):
+    """What was odd about a record and what became of it, as the project's `serving` says.
+
+    `flagged`: the value went to the model as it stands; `imputed`: it counted as missing; `ignored`: the field is
+    no column. `found` is what did not reach the model.
+    """
+
+    field: str
+    problem: Literal["unknown_category", "out_of_range", "missing_field", "extra_field"]
+    action: Literal["flagged", "imputed", "ignored"]
+    found: NotRequired[str]
+
+
 class Prediction(TypedDict):
     id: str
     label: Label
     score: float | None
     probabilities: dict[str, float] | None
     model_version: int
-    flags: list[str]
+    flags: list[Flag]
     at: str
 
 
@@ -523,7 +536,7 @@ class LoggedPrediction(TypedDict):
     label: Label
     score: float | None
     probabilities: dict[str, float] | None
-    flags: list[str]
+    flags: list[Flag]
     latency_ms: float
     truth: NotRequired[dict[str, Any] | None]
 

@@ -30,6 +30,7 @@ Role = Literal["id", "feature", "target", "time", "group", "ignore"]
 IngestionMode = Literal["append", "replace", "upsert"]
 LabelsKind = Literal["column", "built-in", "label-studio"]
 Consolidation = Literal["majority", "dawid-skene", "median", "mean"]
+Policy = Literal["reject", "flag", "impute"]
 
 NUMERIC: frozenset[str] = frozenset({"integer", "float"})
 TEMPORAL: frozenset[str] = frozenset({"date", "datetime"})
@@ -191,15 +192,35 @@ class Gates(Part):
     )
 
 
+_POLICIES = (
+    "reject: it is refused; flag: it is answered as it stands, and the answer says so; impute: the value counts as "
+    "missing, which the model fills as it learned to in training, and the answer says so."
+)
+
+
 class Serving(Part):
+    """What is asked of records on their way to the model, and from when on an answer is positive."""
+
     threshold: float = Field(
         0.5, gt=0.0, lt=1.0, description="Probability from which a binary answer is positive."
     )
-    unknown_categories: Literal["flag", "reject"] = Field(
-        "flag", description="What happens to a record with a category outside the contract."
+    unknown_categories: Policy = Field(
+        "flag", description=f"What happens to a record with a category outside the contract. {_POLICIES}"
     )
-    out_of_range: Literal["flag", "reject"] = Field(
-        "flag", description="What happens to a record with a number outside the contract's range."
+    out_of_range: Policy = Field(
+        "flag",
+        description=f"What happens to a record with a number outside the contract's range. {_POLICIES}",
+    )
+    missing_fields: Literal["allow", "reject", "flag", "impute"] = Field(
+        "allow",
+        description="What happens to a record that lacks a feature. allow: it counts as null, which is refused "
+        "where the contract wants a value; flag: so too, and the answer says it; impute: null where the contract "
+        "wants a value is taken as well, and the model fills it; reject: each feature must be there, even if null.",
+    )
+    extra_fields: Literal["reject", "flag"] = Field(
+        "reject",
+        description="What happens to a record with a field that is no column. reject: it is refused; flag: the "
+        "field is left out, and the answer says so.",
     )
 
 

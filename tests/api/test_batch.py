@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tidemill.client import ApiError, Client
+from tidemill.serve.record import flag_text
 
 pytestmark = pytest.mark.usefixtures("deployed")
 
@@ -57,7 +58,7 @@ def test_each_row_has_the_answer_of_an_online_prediction(client: Client, tmp_pat
         assert float(row["_score"]) == pytest.approx(online["score"], abs=1e-12)
         shares = {name: float(row[f"_p_{name}"]) for name in ("no", "yes")}
         assert shares == pytest.approx(online["probabilities"], abs=1e-12)
-        assert row["_flags"] == " ".join(online["flags"])
+        assert row["_flags"] == " ".join(map(flag_text, online["flags"]))
         assert row["_error"] == ""
     assert rows[60]["_flags"] == "unknown_category:kind"
     assert rows[61]["_error"] == "weight: 'heavy' is not a number"

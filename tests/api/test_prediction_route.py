@@ -205,18 +205,39 @@ def test_headers_count_alike(
     assert seen(short, home, raw(), headers) == seen(ordinary, home, raw(), headers)
 
 
-def test_flags_and_other_policies_are_alike(
-    both: tuple[httpx.Client, httpx.Client], home: Home, deployed: FastAPI
+# For each: flags of a record whose weight is out of range, None for a refusal.
+POLICIES = {
+    "{unknown_categories: flag, out_of_range: flag}": [("weight", "flagged")],
+    "{unknown_categories: reject, out_of_range: reject}": None,
+    "{unknown_categories: impute, out_of_range: impute}": [("weight", "imputed")],
+    "{missing_fields: flag, extra_fields: flag}": [("weight", "flagged")],
+    "{missing_fields: impute}": [("weight", "flagged")],
+    "{missing_fields: reject}": [("weight", "flagged")],
+}
+
+
+@pytest.mark.parametrize(("serving", "wanted"), POLICIES.items())
+def test_every_policy_is_the_same_both_ways(
+    both: tuple[httpx.Client, httpx.Client],
+    home: Home,
+    deployed: FastAPI,
+    serving: str,
+    wanted: list[tuple[str, str]] | None,
 ) -> None:
     file = home.project_file("pets")
     text = file.read_text()
-    file.write_text(text + "serving: {unknown_categories: flag, out_of_range: flag}\n")
+    file.write_text(text + f"serving: {serving}\n")
     deployed.state.context.service("pets").follow()
     short, ordinary = both
-    for body in (raw(kind='"bird"'), raw(weight="101"), raw(kind='"bird"')[:-1] + b', "kind": "bird"}'):
+    twice = raw(kind='"bird"')[:-1] + b', "kind": "bird"}'
+    lacking = [b'{"weight": 3}', b'{"kind": "cat"}', raw()[:-1] + b', "extra": 1}', raw(weight="null")]
+    for body in (raw(kind='"bird"'), raw(weight="101"), twice, raw(age="null"), *lacking):
         found = seen(short, home, body)
-        assert found == seen(ordinary, home, body)
-    assert seen(short, home, raw(weight="101"))[2]["flags"] == ["out_of_range:weight"]
+        assert found == seen(ordinary, home, body), body
+    answer = seen(short, home, raw(weight="101"))
+    flags = answer[2].get("flags")
+    assert (flags and [(flag["field"], flag["action"]) for flag in flags]) == wanted
+    assert answer[3] == [] or answer[3][0]["flags"] == flags
 
 
 def test_a_stale_view_of_keys_or_deployment_is_not_used(

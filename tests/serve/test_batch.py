@@ -42,8 +42,8 @@ class Broken(Twice):
         raise TidemillError(f"no answer for {len(records)}")
 
 
-def live(scorer: Scorer | None = None) -> Live:
-    project = Project.parse(TEXT, Path("pets/project.yaml"))
+def live(scorer: Scorer | None = None, serving: str = "{}") -> Live:
+    project = Project.parse(f"{TEXT}serving: {serving}\n", Path("pets/project.yaml"))
     return Live(scorer or Twice(), RecordContract(project), project, 0, 0)
 
 
@@ -76,6 +76,29 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
         score_file(live(Broken()), file, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "the one before"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", "out.csv"]
+
+
+def test_rows_obey_the_projects_policies(tmp_path: Path) -> None:
+    class Counts(Twice):
+        def score(self, records: Sequence[Mapping[str, Any]]) -> list[Score]:
+            return [
+                Score(sum(value is not None for value in record.values()), None, None) for record in records
+            ]
+
+    file = tmp_path / "a.csv"
+    file.write_text("pet_id,weight,remark\np1,1,x\np2,,y\np3,heavy,z\n")
+    with pytest.raises(InvalidInput, match="lacks columns"):
+        score_file(live(), file, tmp_path / "out.csv")
+    made = live(Counts(), "{missing_fields: impute, extra_fields: reject}")
+    assert score_file(made, file, tmp_path / "out.csv") == Scored(3, 1)
+    with (tmp_path / "out.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["_prediction"], row["_flags"]) for row in rows] == [
+        ("1", "missing_field:seen:imputed"),
+        ("0", "missing_field:weight:imputed missing_field:seen:imputed"),
+        ("", ""),
+    ]
+    assert rows[2]["_error"] == "weight: 'heavy' is not a number"
 
 
 def test_another_kind_of_target_is_refused(tmp_path: Path) -> None:

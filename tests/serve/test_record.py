@@ -99,10 +99,68 @@ def test_whole_floats_are_taken_for_integers_and_integers_for_floats() -> None:
 
 def test_odd_values_are_flagged_or_refused_as_the_project_says() -> None:
     odd = {**GOOD, "kind": "axolotl", "weight": 1000}
-    assert accepted(odd).flags == ["unknown_category:kind", "out_of_range:weight"]
+    assert accepted(odd).flags == [
+        {"field": "kind", "problem": "unknown_category", "action": "flagged"},
+        {"field": "weight", "problem": "out_of_range", "action": "flagged"},
+    ]
     assert accepted(odd).values["kind"] == "axolotl"
     assert fault(odd, unknown_categories="reject") == "kind: it must be one of cat, dog ('axolotl')"
     assert fault(odd, out_of_range="reject") == "weight: it must not be above 100 (1000)"
+
+
+def test_odd_values_can_count_as_missing_and_the_flag_keeps_them() -> None:
+    found = accepted(
+        {**GOOD, "kind": "axolotl", "weight": 1000}, unknown_categories="impute", out_of_range="impute"
+    )
+    assert (found.values["kind"], found.values["weight"]) == (None, None)
+    assert found.flags == [
+        {"field": "kind", "problem": "unknown_category", "action": "imputed", "found": "'axolotl'"},
+        {"field": "weight", "problem": "out_of_range", "action": "imputed", "found": "1000"},
+    ]
+
+
+# What becomes of a record without `age` (may be null) or without `weight` (may not).
+@pytest.mark.parametrize(
+    ("policy", "lacks", "becomes"),
+    [
+        ("allow", "age", "taken"),
+        ("allow", "weight", "refused"),
+        ("reject", "age", "refused"),
+        ("reject", "weight", "refused"),
+        ("flag", "age", "flagged"),
+        ("flag", "weight", "refused"),
+        ("impute", "age", "imputed"),
+        ("impute", "weight", "imputed"),
+    ],
+)
+def test_missing_fields_follow_the_policy(policy: str, lacks: str, becomes: str) -> None:
+    full = dict.fromkeys(contract()._features) | GOOD
+    record = {name: value for name, value in full.items() if name != lacks}
+    if becomes == "refused":
+        assert fault(record, missing_fields=policy).startswith(f"{lacks}: ")
+        return
+    found = accepted(record, missing_fields=policy)
+    assert found.values[lacks] is None
+    flag = {"field": lacks, "problem": "missing_field", "action": becomes}
+    assert found.flags == ([] if becomes == "taken" else [flag])
+
+
+def test_a_null_is_no_missing_field_where_the_contract_allows_it() -> None:
+    full = dict.fromkeys(contract()._features) | GOOD
+    for policy in ("allow", "reject", "flag", "impute"):
+        assert accepted(full, missing_fields=policy).flags == []
+    assert fault(full | {"weight": None}, missing_fields="flag") == "weight: a value is required (nothing)"
+    assert accepted(full | {"weight": None}, missing_fields="impute").flags == [
+        {"field": "weight", "problem": "missing_field", "action": "imputed"}
+    ]
+
+
+def test_extra_fields_can_be_left_out() -> None:
+    found = accepted({**GOOD, "colour": "red" * 50, "pet_id": 3}, extra_fields="flag")
+    (flag,) = found.flags
+    assert (flag["field"], flag["problem"], flag["action"]) == ("colour", "extra_field", "ignored")
+    assert len(flag["found"]) == 60
+    assert found.aside == {"pet_id": 3}
 
 
 def test_all_faults_of_all_records_are_listed() -> None:

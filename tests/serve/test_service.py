@@ -94,7 +94,7 @@ def test_an_answer_is_what_was_logged(service: PredictionService, state: State, 
     event = log.events[0]
     assert event["input"] == {"weight": 500.0}
     assert event["entity_id"] == "p1"
-    assert event["flags"] == ["out_of_range:weight"]
+    assert event["flags"] == [{"field": "weight", "problem": "out_of_range", "action": "flagged"}]
     assert (event["model_version"], event["request_id"]) == (1, "request-1")
     assert event["latency_ms"] >= 0
     assert service.readiness() == ("ready", "model 1")

@@ -25,7 +25,7 @@ def event(number: int = 0, **changes: Any) -> dict[str, Any]:
         "label": "ill",
         "score": 0.25,
         "probabilities": {"ill": 0.25, "well": 0.75},
-        "flags": ["out_of_range:age"],
+        "flags": [{"field": "age", "problem": "out_of_range", "action": "flagged"}],
         "latency_ms": 1.5,
         **changes,
     }

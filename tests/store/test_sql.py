@@ -8,6 +8,7 @@ from tidemill.errors import Corrupt, InvalidInput, NotFound
 from tidemill.home import Home
 from tidemill.store.compaction import compact
 from tidemill.store.events import EventLog
+from tidemill.store.history import find, recent
 from tidemill.store.sql import connect, query, views
 from tidemill.store.tables import TableStore
 
@@ -56,7 +57,8 @@ def predict(home: Home, *events: dict[str, Any]) -> None:
     log = EventLog(home, "ward", "predictions")
     base = {"at": "2026-03-01T10:00:00.000+00:00", "project": "ward", "model_version": 2, "role": "champion",
             "request_id": "r", "entity_id": None, "input": INPUT, "label": "ill", "score": 0.5,
-            "probabilities": {"ill": 0.5, "well": 0.5}, "flags": ["f"], "latency_ms": 1.0}  # fmt: skip
+            "probabilities": {"ill": 0.5, "well": 0.5}, "flags": ["out_of_range:a:b"],
+            "latency_ms": 1.0}  # fmt: skip
     log.append([base | event for event in events])
     log.close()
 
@@ -89,9 +91,19 @@ def test_inputs_are_columns_with_the_contracts_types(home: Home, compacted: bool
     assert str(first["seen"]) == "2026-02-03"
     assert str(first["input_at"]) == "2026-02-03 08:00:00"
     assert str(first["at"]) == "2026-03-01 10:00:00"
-    assert first["flags"] == ["f"]
+    flag = {"field": "a:b", "problem": "out_of_range", "action": "flagged"}
+    assert first["flags"] == [flag | {"found": None}]
+    assert recent(home, "ward", "predictions")[0]["flags"] == [flag]
+    assert (find(home, "ward", "p1") or {})["flags"] == [flag]
     second = dict(zip(result.columns, result.rows[1], strict=True))
     assert [second[name] for name in ("age", "seen", "smoker", "Weight")] == [None] * 4
+
+
+def test_flags_are_structures(home: Home) -> None:
+    flag = {"field": "age", "problem": "out_of_range", "action": "imputed", "found": "200"}
+    predict(home, {"id": "p1", "flags": [flag]}, {"id": "p2", "flags": []})
+    assert query(home, "ward", "SELECT flags FROM predictions ORDER BY id").rows == [[[flag]], [[]]]
+    assert [one["flags"] for one in recent(home, "ward", "predictions")] == [[flag], []]
 
 
 def test_current_tables_are_views(home: Home) -> None:

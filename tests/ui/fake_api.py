@@ -807,7 +807,9 @@ def prediction(index: int, record: dict[str, Any] | None = None) -> dict[str, An
         "label": "malignant" if share > 0.5 else "benign",
         "score": share,
         "probabilities": {"benign": round(1 - share, 4), "malignant": share},
-        "flags": ["scanner: C9 is not in the contract"] if index == 1 else [],
+        "flags": [{"field": "scanner", "problem": "unknown_category", "action": "flagged"}]
+        if index == 1
+        else [],
         "latency_ms": 2.4,
     }
 

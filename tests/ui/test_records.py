@@ -74,7 +74,10 @@ def test_answers_stand_beside_their_records_and_no_cell_is_a_formula() -> None:
         "score": 0.1,
         "probabilities": {"benign": 0.9, "malignant": 0.1},
         "model_version": 2,
-        "flags": ["a", "b"],
+        "flags": [
+            {"field": "n", "problem": "out_of_range", "action": "flagged"},
+            {"field": "name", "problem": "unknown_category", "action": "imputed", "found": "'x'"},
+        ],
         "at": "2026-11-23T10:00:00Z",
     }
 
@@ -82,5 +85,6 @@ def test_answers_stand_beside_their_records_and_no_cell_is_a_formula() -> None:
 
     assert text.splitlines() == [
         "name,n,predicted,score,probability_benign,probability_malignant,flags,model_version,prediction_id",
-        "'=cmd(),-3,benign,0.1,0.9,0.1,a; b,2,p1",
+        "'=cmd(),-3,benign,0.1,0.9,0.1,\"n: outside the contract's range; name: a category that is not in the "
+        "contract ('x'), counted as missing\",2,p1",
     ]

@@ -69,7 +69,7 @@ def answer(found: Prediction, detail: ProjectDetail) -> None:
             right.caption("Probability of each class")
             right.altair_chart(charts.probabilities(found["probabilities"]))
         for flag in found["flags"]:
-            st.markdown(f":orange[:material/flag:] {words.literal(flag)}")
+            st.markdown(f":orange[:material/flag:] {words.literal(words.flag(flag))}")
 
 
 def many_records(detail: ProjectDetail) -> None:
@@ -120,7 +120,7 @@ def results(found: list[dict[str, Any]], answers: list[Prediction]) -> None:
         {
             "Predicted": answered["label"],
             "Score": answered["score"],
-            "Flags": "; ".join(answered["flags"]),
+            "Flags": words.flags(answered["flags"]),
             **record,
         }
         for record, answered in zip(found[:SHOWN], answers[:SHOWN], strict=True)
@@ -158,7 +158,7 @@ def answer_row(event: LoggedPrediction) -> dict[str, Any]:
         "Score": event["score"],
         **truth,
         "Model": event["model_version"],
-        "Flags": "; ".join(event["flags"]),
+        "Flags": words.flags(event["flags"]),
         "Took (ms)": event["latency_ms"],
         "Prediction": event["id"],
     }

@@ -215,7 +215,7 @@ def answers_csv(records: Sequence[Mapping[str, Any]], answers: Sequence[Predicti
                 safe_cell(answer["label"]),
                 answer["score"],
                 *(shares.get(name) for name in classes),
-                safe_cell("; ".join(answer["flags"])),
+                safe_cell(words.flags(answer["flags"])),
                 answer["model_version"],
                 answer["id"],
             ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
+
+from tidemill.client_types import Flag
 
 NOTHING = "–"
 MARKDOWN_SIGNS = frozenset("\\`*_[]#$:~<>|")
@@ -54,6 +56,28 @@ PAGE_OF_ACTION = {
     "look_at_alerts": ("app_pages/monitor.py", "Look at the alerts"),
     "all_well": ("app_pages/monitor.py", "Open the monitor"),
 }
+
+
+_PROBLEMS = {
+    "unknown_category": "a category that is not in the contract",
+    "out_of_range": "outside the contract's range",
+    "missing_field": "not sent",
+    "extra_field": "no column of the project",
+}
+_ACTIONS = {"flagged": "", "imputed": "counted as missing", "ignored": "left out"}
+
+
+def flag(found: Flag) -> str:
+    """A flag of an answer as words: scanner: a category that is not in the contract ('C9'), counted as missing."""
+    value = f" ({found['found']})" if "found" in found else ""
+    action = _ACTIONS[found["action"]]
+    said = f"{_PROBLEMS[found['problem']]}{value}"
+    return f"{found['field']}: {said}" + (f", {action}" if action else "")
+
+
+def flags(found: Iterable[Flag]) -> str:
+    """All flags of an answer in one cell."""
+    return "; ".join(map(flag, found))
 
 
 def count(value: int | None) -> str:

@@ -10,10 +10,15 @@ file's own columns as they stand, then
     _prediction      the class, or the number of a regression; empty where there is an error
     _score           probability of the positive class (binary) or of the label; empty for a regression
     _p_<class>       a column for each class
-    _flags           what is odd but allowed, such as `unknown_category:plan`, with blanks between
+    _flags           what was odd, such as `unknown_category:plan` (`unknown_category:plan:imputed` when the model
+                     did not see the value), with blanks between
     _error           why the row was not scored: column: reason, with `; ` between
     _model_version
     _prediction_id   with a log only: what the row is called in the prediction log
+
+Rows are checked by the rules of the project's `serving`, as requests are. But a file's columns that the contract
+does not know come along into the result, and are no fault: files have remarks. Nor is a column that the model uses
+and the file lacks, where `serving` lets fields be missing.
 
 No name can collide, since columns of files may not begin with an underscore. In a CSV, text that a spreadsheet
 would run as a formula has an apostrophe before it.
@@ -41,7 +46,7 @@ from tidemill.data.source import SourceFile
 from tidemill.data.staging import chunks
 from tidemill.errors import InvalidInput
 from tidemill.project import Column
-from tidemill.serve.record import CheckedRecord, RecordFault
+from tidemill.serve.record import CheckedRecord, RecordFault, flag_text
 from tidemill.serve.service import Live, Log
 
 SUFFIXES = (".csv", ".parquet")
@@ -119,7 +124,8 @@ class _Work:
         self.call = f"batch-{uuid.uuid4().hex[:12]}"
         self.places = {name: index for index, name in enumerate(source.columns)}
         self.features = live.project.feature_columns
-        _require(self.features, self.places, source.name)
+        if live.project.serving.missing_fields not in ("flag", "impute"):
+            _require(self.features, self.places, source.name)
         self.used = [(name, column) for name, column in self.features.items() if name in self.places]
         self.id = live.project.id_column
         classes = live.scorer.classes
@@ -163,7 +169,7 @@ class _Work:
                 continue
             score = next(scores)
             shares = [(score.probabilities or {}).get(name) for name in self.classes]
-            flags = " ".join(row.found.flags) or None
+            flags = " ".join(map(flag_text, row.found.flags)) or None
             answers.append([score.label, score.score, *shares, flags, None, version, *known])
             if known:
                 events.append(

@@ -208,12 +208,14 @@ def plain_check(project: Project) -> Check:
         "  get = record.get; texts = 0",
     ]
     entity = "None"
+    allows_missing = project.serving.missing_fields == "allow"
     for index, (name, column) in enumerate(project.columns.items()):
         value = f"v{index}"
         lines.append(f"  {value} = get({name!r})")
         if name in project.feature_columns:
             lines.append(f"  if {value} is None:")
-            lines.append("    pass" if column.nulls else "    return None")
+            # Other rules on what is missing tell an absent field from a null one.
+            lines.append("    pass" if column.nulls and allows_missing else "    return None")
             lines += [f"  {line}" for line in _checks_of(column, value, index, names)]
             continue
         lines.append(f"  if {value}.__class__ is str: texts += 1")

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from tidemill.errors import InvalidInput
-from tidemill.project import CATEGORICAL, NUMERIC, Column, Project
+from tidemill.project import CATEGORICAL, NUMERIC, Column, Policy, Project
 
 INT64 = 2**63
 # Above this a float no longer tells neighbouring integers apart.
@@ -24,6 +24,10 @@ MOST_FAULTS = 100
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?")
+
+
+# As JSON: field, problem, action, and `found` when the value did not reach the model.
+Flag = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,12 @@ class CheckedRecord:
     """A record the contract allows.
 
     `values` has every feature of the contract, in its order: int, float, bool, str, date, datetime (UTC) or None.
-    `flags` name what is odd but allowed: `unknown_category:<column>`, `out_of_range:<column>`. `entity_id` is the
-    value of the id column as text; `aside` holds what came along and is no feature.
+    `flags` say what was odd and what became of it (see `flag_of`). `entity_id` is the value of the id column as
+    text; `aside` holds what came along and is no feature.
     """
 
     values: dict[str, Any]
-    flags: list[str]
+    flags: list[Flag]
     entity_id: str | None
     aside: dict[str, Any]
 
@@ -63,36 +67,41 @@ class RecordContract:
         self._known = set(project.columns)
         self._names = list(project.columns)
         self._id = project.id_column
-        self._flag_unknown = project.serving.unknown_categories == "flag"
-        self._flag_range = project.serving.out_of_range == "flag"
+        serving = project.serving
+        self._unknown_categories, self._out_of_range = serving.unknown_categories, serving.out_of_range
+        self._missing_fields, self._drops_extra = serving.missing_fields, serving.extra_fields == "flag"
 
     def check(self, record: Any) -> CheckedRecord | list[RecordFault]:
         """The record with its flags, or every fault it has.
 
-        A feature that is absent counts as null. Target, id and other columns of the contract may come along and
-        are kept aside; a field the contract does not know is a fault. Numbers are JSON numbers (no text, no
-        true/false), dates are ISO 8601.
+        What a feature that is absent and a field the contract does not know come to is said by the project's
+        `serving`. Target, id and other columns of the contract may come along and are kept aside. Numbers are JSON
+        numbers (no text, no true/false), dates are ISO 8601.
         """
         if not isinstance(record, Mapping):
             return [RecordFault("", _shown(record), "a record is an object of field names and values")]
-        faults: list[RecordFault] = [
-            self._unknown(name, record[name]) for name in record if name not in self._known
-        ]
-        values: dict[str, Any] = {}
-        flags: list[str] = []
+        work = _Work()
         for name, column in self._features.items():
-            self._take(name, column, record.get(name), values, flags, faults)
-        aside = {name: record[name] for name in record if name in self._known and name not in self._features}
-        entity = self._entity(aside, faults)
-        return faults or CheckedRecord(values, flags, entity, aside)
+            work.values[name] = self._taken(name, column, record, work)
+        aside: dict[str, Any] = {}
+        for name, value in record.items():
+            if name not in self._known:
+                self._extra(name, value, work)
+            elif name not in self._features:
+                aside[name] = value
+        entity = self._entity(aside, work.faults)
+        return work.faults or CheckedRecord(work.values, work.flags, entity, aside)
+
+    def check_each(self, records: Sequence[Any]) -> list[CheckedRecord | list[RecordFault]]:
+        """What `check` says of each; records that are faults already (rows that could not be read) stay so."""
+        return [record if _is_faults(record) else self.check(record) for record in records]
 
     def check_all(self, records: Sequence[Any]) -> list[CheckedRecord]:
         """All records, or InvalidInput whose `faults` list record (from 0), field, found and message."""
         checked: list[CheckedRecord] = []
         faults: list[dict[str, Any]] = []
         wrong = 0
-        for index, record in enumerate(records):
-            result = self.check(record)
+        for index, result in enumerate(self.check_each(records)):
             if isinstance(result, CheckedRecord):
                 checked.append(result)
                 continue
@@ -102,30 +111,41 @@ class RecordContract:
             raise _refusal(faults, wrong, len(records))
         return checked
 
-    def _take(
-        self,
-        name: str,
-        column: Column,
-        value: Any,
-        values: dict[str, Any],
-        flags: list[str],
-        faults: list[RecordFault],
-    ) -> None:
+    def _taken(self, name: str, column: Column, record: Mapping[str, Any], work: _Work) -> Any:
+        """The feature's value for the model; what is odd or wrong about it goes to `work`."""
+        value = record.get(name)
         if value is None:
-            values[name] = None
-            if not column.nulls:
-                faults.append(RecordFault(name, "nothing", "a value is required"))
-            return
+            self._missing(name, column, name in record, work)
+            return None
         try:
             typed = _typed(value, column)
         except ValueError as error:
-            faults.append(RecordFault(name, _shown(value), str(error)))
-            return
-        values[name] = typed
+            work.faults.append(RecordFault(name, _shown(value), str(error)))
+            return None
         if message := _unknown_category(typed, column):
-            _flag_or_refuse(self._flag_unknown, "unknown_category", name, value, message, flags, faults)
+            return work.judged(self._unknown_categories, "unknown_category", name, value, typed, message)
         if message := _out_of_range(typed, column):
-            _flag_or_refuse(self._flag_range, "out_of_range", name, value, message, flags, faults)
+            return work.judged(self._out_of_range, "out_of_range", name, value, typed, message)
+        return typed
+
+    def _missing(self, name: str, column: Column, is_null: bool, work: _Work) -> None:
+        policy = self._missing_fields
+        if policy == "reject" and not is_null:
+            work.faults.append(
+                RecordFault(name, "nothing", "the field must be there; null says it is not known")
+            )
+        elif policy == "impute" and not (is_null and column.nulls):
+            work.flags.append(flag_of(name, "missing_field", "imputed"))
+        elif not column.nulls:
+            work.faults.append(RecordFault(name, "nothing", "a value is required"))
+        elif policy == "flag" and not is_null:
+            work.flags.append(flag_of(name, "missing_field", "flagged"))
+
+    def _extra(self, name: str, value: Any, work: _Work) -> None:
+        if self._drops_extra:
+            work.flags.append(flag_of(name[:100], "extra_field", "ignored", _shown(value)))
+        else:
+            work.faults.append(self._unknown(name, value))
 
     def _unknown(self, name: str, value: Any) -> RecordFault:
         near = difflib.get_close_matches(name, self._names, n=1)
@@ -142,19 +162,45 @@ class RecordContract:
         return str(value)
 
 
-def _flag_or_refuse(
-    allowed: bool,
-    flag: str,
-    name: str,
-    value: Any,
-    message: str,
-    flags: list[str],
-    faults: list[RecordFault],
-) -> None:
-    if allowed:
-        flags.append(f"{flag}:{name}")
-    else:
-        faults.append(RecordFault(name, _shown(value), message))
+class _Work:
+    """What has been found of one record so far."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.flags: list[Flag] = []
+        self.faults: list[RecordFault] = []
+
+    def judged(self, policy: Policy, problem: str, name: str, value: Any, typed: Any, message: str) -> Any:
+        """What goes to the model of an odd `value`, which is `typed` as the contract has it."""
+        if policy == "flag":
+            self.flags.append(flag_of(name, problem, "flagged"))
+            return typed
+        if policy == "impute":
+            self.flags.append(flag_of(name, problem, "imputed", _shown(value)))
+        else:
+            self.faults.append(RecordFault(name, _shown(value), message))
+        return None
+
+
+def flag_of(field: str, problem: str, action: str, found: str | None = None) -> Flag:
+    """One flag of an answer.
+
+    `problem`: unknown_category, out_of_range, missing_field or extra_field. `action`: flagged (the value went to
+    the model as it stands), imputed (it counted as missing) or ignored (a field that is no column). `found` is the
+    value that did not reach the model.
+    """
+    flag = {"field": field, "problem": problem, "action": action}
+    return flag if found is None else {**flag, "found": found}
+
+
+def flag_text(flag: Flag) -> str:
+    """A flag in a cell of a file: `problem:field`, with the action when the model did not see the value."""
+    text = f"{flag['problem']}:{flag['field']}"
+    return text if flag["action"] == "flagged" else f"{text}:{flag['action']}"
+
+
+def _is_faults(record: Any) -> bool:
+    return type(record) is list and bool(record) and isinstance(record[0], RecordFault)
 
 
 def _typed(value: Any, column: Column) -> Any:

@@ -24,7 +24,7 @@ from tidemill.learn.bundle_info import load_info
 from tidemill.project import Project
 from tidemill.serve import deployment
 from tidemill.serve.plain import PlainAnswer, PlainRoute
-from tidemill.serve.record import CheckedRecord, RecordContract
+from tidemill.serve.record import CheckedRecord, Flag, RecordContract
 from tidemill.serve.scorer import Scorer, open_scorer
 from tidemill.store.state import State
 
@@ -55,7 +55,7 @@ class Prediction:
     score: float | None
     probabilities: dict[str, float] | None
     model_version: int
-    flags: list[str]
+    flags: list[Flag]
     at: str
 
 
@@ -327,9 +327,8 @@ class PredictionService:
             today = Project.load(self._home.require_project(self.project_name)).serving
         except TidemillError:
             return trained  # a broken project.yaml is shown elsewhere and must not stop the answers
-        serving = trained.serving.model_copy(
-            update={"unknown_categories": today.unknown_categories, "out_of_range": today.out_of_range}
-        )
+        rules = today.model_dump(exclude={"threshold"})
+        serving = trained.serving.model_copy(update=rules)
         return trained.model_copy(update={"serving": serving})
 
     def _policies_mark(self) -> int:

@@ -59,8 +59,18 @@ def as_events(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     names = [column[0] for column in result.description]
     kinds = {name: kind for columns in COLUMNS.values() for name, kind in columns.items()}
     return [
-        {name: _as_logged(value, kinds[name]) for name, value in zip(names, row, strict=True)}
+        {name: _as_logged(name, value, kinds[name]) for name, value in zip(names, row, strict=True)}
         for row in result.fetchall()
+    ]
+
+
+def flags_of(logged: list[Any]) -> list[dict[str, str]]:
+    """Flags as they are now: they used to be texts such as `out_of_range:age`."""
+    return [
+        flag
+        if isinstance(flag, dict)
+        else {"field": flag.partition(":")[2], "problem": flag.partition(":")[0], "action": "flagged"}
+        for flag in logged
     ]
 
 
@@ -88,9 +98,11 @@ def _stored_value(name: str, kind: str) -> str:
     return f'CAST(e."{name}" AS {_stored_type(kind)})'
 
 
-def _as_logged(value: Any, kind: str) -> Any:
+def _as_logged(name: str, value: Any, kind: str) -> Any:
     if value is None:
         return None
+    if name == "flags":
+        return flags_of(json.loads(value))
     if kind == "JSON":
         return json.loads(value)
     if kind == "TIMESTAMPTZ":

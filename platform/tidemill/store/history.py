@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import NotReady
 from tidemill.home import Home
-from tidemill.store.event_rows import as_events, insert_lines, parquet_rows, stored_columns
+from tidemill.store.event_rows import as_events, flags_of, insert_lines, parquet_rows, stored_columns
 from tidemill.store.events import COLUMNS, Stream
 from tidemill.store.log_manifest import Manifest, load_manifest, stream_folder
 from tidemill.store.segments import OpenFile, list_segments, open_to_read
@@ -66,7 +66,7 @@ def find(
                     continue
                 for line in chunk.splitlines():
                     if needle in line and (event := json.loads(line))["id"] == prediction_id:
-                        return dict(event)
+                        return dict(event) | ({"flags": flags_of(event["flags"])} if "flags" in event else {})
     paths = manifest.paths(stream_folder(home, project, stream))
     found = _from_parquet(paths, "WHERE id = ? LIMIT 1", [prediction_id]) if paths else []
     return found[0] if found else None

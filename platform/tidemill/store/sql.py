@@ -243,11 +243,23 @@ def feature_names(project: Project) -> dict[str, str]:
     return names
 
 
+# Flags used to be texts such as `out_of_range:age`; in old rows they are still.
+_OLD_FLAGS = "from_json(flags, '[\"VARCHAR\"]')"
+_NEW_FLAGS = (
+    """from_json(flags, '[{"field":"VARCHAR","problem":"VARCHAR","action":"VARCHAR","found":"VARCHAR"}]')"""
+)
+_FLAGS = (
+    f"""CASE WHEN flags LIKE '["%' THEN list_transform({_OLD_FLAGS}, lambda old: """
+    "{'field': regexp_replace(old, '^[^:]*:', ''), 'problem': split_part(old, ':', 1), 'action': 'flagged', "
+    f"'found': CAST(NULL AS VARCHAR)}}) ELSE {_NEW_FLAGS} END"
+)
+
+
 def _predictions_sql(project: Project, label: str) -> str:
     special = {
         "logged_at": '"at" AS logged_at',
         "label": f"{label} AS label",
-        "flags": "from_json(flags, '[\"VARCHAR\"]') AS flags",
+        "flags": f"{_FLAGS} AS flags",
     }
     own = ", ".join(special.get(name, identifier(name)) for name in PREDICTION_COLUMNS)
     # One parse per row for all features. Fields of a struct do not know capitals either: number them.
