@@ -1,4 +1,4 @@
-"""Shapes of the bodies that come in. What goes out is typed in `tidemill/client.py`, for both sides."""
+"""Shapes of the bodies that come in. What goes out is typed in `tidemill/client_types.py`, for both sides."""
 
 from __future__ import annotations
 

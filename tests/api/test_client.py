@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from api import schema_out
-from tidemill import client as module
+from tidemill import client_transport
 from tidemill.client import ApiError, Client, Unreachable
 from tidemill.monitor.alerts import raise_alert
 
@@ -123,7 +123,8 @@ def test_it_imports_nothing_else_of_ours() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.strip() == "['tidemill', 'tidemill.client', 'tidemill.client_types']"
+    parts = ["client", "client_files", "client_transport", "client_types"]
+    assert done.stdout.strip() == str(["tidemill", *(f"tidemill.{part}" for part in parts)])
 
 
 def test_frames_numbers_and_dates_become_json() -> None:
@@ -137,7 +138,7 @@ def test_frames_numbers_and_dates_become_json() -> None:
         "g": np.bool_(True),
         "h": [1.5, None],
     }
-    assert module._plain(record) == {
+    assert client_transport.plain(record) == {
         "a": None,
         "b": 3,
         "c": None,
