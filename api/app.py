@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from api import (
     batch,
+    deployments,
     imports,
     ingest,
     label_studio,
@@ -53,6 +54,7 @@ ROUTERS = (
     training,
     imports,  # before models: /models/imports is no version
     models,
+    deployments,
     predict,
     batch,
     monitoring,

@@ -167,7 +167,17 @@ MODEL: dict[str, Any] = {
     "champion": True,
     "provenance": {"dataset": "raw@2", "run_id": RUN},
 }
-EVENT = {"revision": 1, "action": "deploy", "version": 1, "actor": "owner", "reason": "gate passed", "at": AT}
+EVENT = {
+    "revision": 1,
+    "action": "deploy",
+    "version": 1,
+    "actor": "owner",
+    "reason": "gate passed",
+    "at": AT,
+    "percent": None,
+    "detail": None,
+}
+CHALLENGER = {"version": 2, "stage": "canary", "percent": 10.0, "paused": False, "since": 2, "since_at": AT}
 ANSWER: dict[str, Any] = {
     "id": ID,
     "label": "malignant",
@@ -351,7 +361,14 @@ ONE_MODEL: Out = (
 )
 DEPLOYMENT: Out = (
     client_types.DeploymentInfo,
-    {"champion": 1, "previous": None, "revision": 1, "changed_at": AT, "history": [EVENT]},
+    {
+        "champion": 1,
+        "previous": None,
+        "challenger": CHALLENGER,
+        "revision": 2,
+        "changed_at": AT,
+        "history": [{**EVENT, "revision": 2, "action": "canary", "version": 2, "percent": 10.0}, EVENT],
+    },
 )
 PREDICTED: Out = (client_types.Prediction | PredictionList, ANSWER)
 BATCH_PATH = f"{PATH}/batch-predictions/{RUN.replace('-', '')}"

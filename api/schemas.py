@@ -24,17 +24,28 @@ class TrainingEnd(Body):
     reason: str = Field("", max_length=500, description="Why; shown beside the run.")
 
 
-class DeploymentCreate(Body):
+class Change(Body):
+    """Any change of a deployment."""
+
     reason: str = Field(min_length=1, max_length=500, description="Why; kept in the history.")
     expected_revision: int | None = Field(
-        None, ge=0, description="Deploy only if the deployment is still at this revision."
+        None, ge=0, description="Change it only if the deployment is still at this revision."
     )
+
+
+class DeploymentCreate(Change):
     despite_gate: bool = Field(False, description="Deploy a model that has not passed its gate.")
 
 
-class RollbackCreate(Body):
-    reason: str = Field(min_length=1, max_length=500, description="Why; kept in the history.")
-    expected_revision: int | None = Field(None, ge=0)
+class ShadowCreate(Change):
+    pass
+
+
+class CanaryCreate(Change):
+    percent: float | None = Field(
+        None, gt=0, le=100, description="Share of the entities; that of project.yaml when unset."
+    )
+    despite_gate: bool = Field(False, description="Let a model answer that has not passed its gate.")
 
 
 class TruthCreate(Body):

@@ -1,6 +1,7 @@
-"""Station 5, deployments: which model version answers.
+"""Station 5, deployments: which model version answers, or is tried beside the one that does.
 
-Compare-and-set and history are `tidemill.serve.deployment`; the API's processes notice a change by themselves.
+Where a new model begins is `tidemill.serve.release`, compare-and-set and history `tidemill.serve.deployment`; the
+API's processes notice a change by themselves.
 """
 
 from typing import Any
@@ -26,23 +27,15 @@ def build(project: Project) -> list[Any]:
     def deployment(
         context: AssetExecutionContext, evaluation: BundleVersion, home: HomeResource
     ) -> MaterializeResult[Any]:
-        from tidemill.serve.deployment import current, deploy
+        from tidemill.serve.release import release
 
-        live = current(home.state(), project.name)
-        deployed = deploy(
+        after = release(
             home.state(),
-            project.name,
+            project,
             evaluation.version,
-            expected_revision=live.revision if live else None,
             actor=context.run.tags.get(TAG_ACTOR, "dagster"),
             reason=f"passed the promotion gate in run {context.run_id}",
         )
-        return MaterializeResult(
-            metadata={
-                "champion": deployed.champion,
-                "previous": deployed.previous or 0,
-                "revision": deployed.revision,
-            }
-        )
+        return MaterializeResult(metadata=after.summary)
 
     return [deployment]

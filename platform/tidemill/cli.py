@@ -21,6 +21,7 @@ from tidemill import (
     data_commands,
     model_commands,
     predict_command,
+    rollout_commands,
     train_commands,
 )
 from tidemill.errors import NotFound, TidemillError
@@ -156,6 +157,10 @@ def _add_projects(add: Add) -> None:
     predict_command.add_options(predict)
     model = add("model", _unreachable, "the models of a project: list, show, import one, rebuild one")
     model_commands.add_options(model)
+    rollout = add(
+        "rollout", _unreachable, "which model answers, and trying one: shadow, canary, promote, go back"
+    )
+    rollout_commands.add_options(rollout)
     key = add("key", commands.key, "make, list and revoke API keys")
     key.add_argument("action", choices=["create", "list", "revoke"])
     key.add_argument("name", nargs="?", metavar="NAME", help="the key's name (for create and revoke)")

@@ -297,9 +297,50 @@ class Client(Files):
         body = {"reason": reason, "expected_revision": expected_revision, "despite_gate": despite_gate}
         return cast(DeploymentInfo, self._post(at(project, "models", version, "deploy"), body))
 
-    def rollback(self, project: str, reason: str) -> DeploymentInfo:
-        """Put the previous model back."""
-        return cast(DeploymentInfo, self._post(at(project, "rollback"), {"reason": reason}))
+    def rollback(self, project: str, reason: str, expected_revision: int | None = None) -> DeploymentInfo:
+        """Put the previous model back; whatever challenger there was is so no more."""
+        body = {"reason": reason, "expected_revision": expected_revision}
+        return cast(DeploymentInfo, self._post(at(project, "rollback"), body))
+
+    def shadow(
+        self, project: str, version: int, reason: str, expected_revision: int | None = None
+    ) -> DeploymentInfo:
+        """Ask `version` beside the live model, for comparison; it answers nobody."""
+        body = {"reason": reason, "expected_revision": expected_revision}
+        return cast(DeploymentInfo, self._post(at(project, "models", version, "shadow"), body))
+
+    def canary(
+        self,
+        project: str,
+        version: int,
+        reason: str,
+        expected_revision: int | None = None,
+        *,
+        percent: float | None = None,
+        despite_gate: bool = False,
+    ) -> DeploymentInfo:
+        """Let `version` answer `percent` of the entities (project.yaml's when None), always the same ones."""
+        body = {
+            "reason": reason,
+            "expected_revision": expected_revision,
+            "percent": percent,
+            "despite_gate": despite_gate,
+        }
+        return cast(DeploymentInfo, self._post(at(project, "models", version, "canary"), body))
+
+    def pause(self, project: str, reason: str, expected_revision: int | None = None) -> DeploymentInfo:
+        """Ask the challenger nothing until `resume`."""
+        body = {"reason": reason, "expected_revision": expected_revision}
+        return cast(DeploymentInfo, self._post(at(project, "deployment", "pause"), body))
+
+    def resume(self, project: str, reason: str, expected_revision: int | None = None) -> DeploymentInfo:
+        body = {"reason": reason, "expected_revision": expected_revision}
+        return cast(DeploymentInfo, self._post(at(project, "deployment", "resume"), body))
+
+    def withdraw(self, project: str, reason: str, expected_revision: int | None = None) -> DeploymentInfo:
+        """End the challenger: the live model answers everyone."""
+        body = {"reason": reason, "expected_revision": expected_revision}
+        return cast(DeploymentInfo, self._post(at(project, "deployment", "withdraw"), body))
 
     # Predictions and truth
 

@@ -483,12 +483,30 @@ class Models(TypedDict):
 
 
 class DeploymentEvent(TypedDict):
+    """`action`: deploy, promote, rollback, shadow, canary, pause, resume or withdraw; `percent` of a canary.
+
+    `detail` says what a policy found when it was the one that withdrew.
+    """
+
     revision: int
     action: str
     version: int
     actor: str
     reason: str
     at: str
+    percent: float | None
+    detail: dict[str, Any] | None
+
+
+class ChallengerInfo(TypedDict):
+    """The model tried beside the live one; `since` is the revision that brought it to its stage."""
+
+    version: int
+    stage: Literal["shadow", "canary"]
+    percent: float | None
+    paused: bool
+    since: int
+    since_at: str
 
 
 class DeploymentInfo(TypedDict):
@@ -496,6 +514,7 @@ class DeploymentInfo(TypedDict):
 
     champion: int | None
     previous: int | None
+    challenger: ChallengerInfo | None
     revision: int
     changed_at: str | None
     history: list[DeploymentEvent]

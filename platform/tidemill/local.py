@@ -6,10 +6,12 @@ For notebooks and scripts beside the services. A program elsewhere makes a `tide
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tidemill.client import Client
-from tidemill.errors import NotReady
+from tidemill.client import ApiError, Client
+from tidemill.errors import Conflict, InvalidInput, NotReady
 from tidemill.home import Home
 
 
@@ -29,3 +31,14 @@ def local_client(home: str | Path | None = None, *, timeout: float = 60.0) -> Cl
             remedy="Run `./tidemill up --detach`, or name another home in TIDEMILL_HOME.",
         ) from error
     return Client(f"http://127.0.0.1:{port}", key, timeout=timeout)
+
+
+@contextmanager
+def asking(home: Home) -> Iterator[Client]:
+    """A client of this home's API for a command; its errors become the command line's."""
+    try:
+        with local_client(home.root) as client:
+            yield client
+    except ApiError as error:
+        kind = NotReady if error.is_retryable else Conflict if error.status == 409 else InvalidInput
+        raise kind(error.title, detail=error.detail, remedy=error.remedy) from error

@@ -20,6 +20,7 @@ from tidemill.home import PROJECT_NAME, Home
 from tidemill.project_evaluation import EvaluationSettings
 from tidemill.project_file import problems_of, read_document, read_text, shown_name
 from tidemill.project_part import Part
+from tidemill.project_rollout import Rollout
 from tidemill.project_sources import InboxSource, Source, Watched, inbox_patterns, landed_patterns
 from tidemill.project_training import Training
 from tidemill.project_triggers import Cron
@@ -283,6 +284,7 @@ class Project(Part):
     evaluation: EvaluationSettings = EvaluationSettings()
     gates: Gates = Gates()
     serving: Serving = Serving()
+    rollout: Rollout = Rollout()
     monitoring: Monitoring = Monitoring()
     retention: Retention = Retention()
 

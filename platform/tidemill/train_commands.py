@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tidemill.console import duration, table
-from tidemill.errors import InvalidInput, NotFound, NotReady
+from tidemill.errors import InvalidInput, NotFound
 from tidemill.home import Home
 
 if TYPE_CHECKING:
@@ -49,7 +48,9 @@ def run(options: argparse.Namespace, home: Home) -> int:
     """Exit code 0 when what was asked for was done; with --wait only when the training succeeded."""
     action, project, run_id = _parsed(options.words)
     home.require_project(project)
-    with _asking(home) as client:
+    from tidemill.local import asking
+
+    with asking(home) as client:
         if action == "list":
             return _list(client, project, options)
         if action == "cancel":
@@ -76,20 +77,6 @@ def _parsed(words: Sequence[str]) -> tuple[str, str, str | None]:
     if words[0] not in ACTIONS or len(words) > most:
         raise InvalidInput("That is not how trainings are asked for", detail=" ".join(words), remedy=USAGE)
     return words[0], words[1], words[2] if len(words) == 3 else None
-
-
-@contextmanager
-def _asking(home: Home) -> Iterator[Client]:
-    """A client of this home's API; its errors become the command line's."""
-    from tidemill.client import ApiError
-    from tidemill.local import local_client
-
-    try:
-        with local_client(home.root) as client:
-            yield client
-    except ApiError as error:
-        kind = NotReady if error.is_retryable else InvalidInput
-        raise kind(error.title, detail=error.detail, remedy=error.remedy) from error
 
 
 def _newest(client: Client, project: str, statuses: Sequence[str]) -> str:

@@ -38,7 +38,9 @@ def test_a_stale_revision_loses(state: State) -> None:
     deploy(state, "pets", 1, expected_revision=0, **WHO)
     with pytest.raises(Conflict, match="changed meanwhile") as caught:
         deploy(state, "pets", 2, expected_revision=0, **WHO)
-    assert caught.value.extra == {"revision": 1}
+    assert caught.value.extra["revision"] == 1
+    assert (caught.value.extra["champion"], caught.value.extra["changed_by"]) == (1, "ada")
+    assert "ada made the last change (deploy of model 1)" in caught.value.detail
     with pytest.raises(Conflict):
         rollback(state, "pets", expected_revision=7, **WHO)
 

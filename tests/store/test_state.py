@@ -66,3 +66,25 @@ def test_a_read_waits_for_no_writer(home: Home) -> None:
 def test_times_sort_as_text() -> None:
     assert control.now() <= control.now()
     assert control.now().endswith("+00:00")
+
+
+def test_an_older_database_is_given_the_newer_columns(home: Home) -> None:
+    home.ensure()
+    old = State(f"sqlite:///{home.state_db}")
+    with old.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE deployments (project VARCHAR PRIMARY KEY, revision INTEGER NOT NULL, "
+            "champion INTEGER NOT NULL, previous INTEGER, changed_at VARCHAR NOT NULL)"
+        )
+        connection.exec_driver_sql("INSERT INTO deployments VALUES ('pets', 4, 7, 6, 'then')")
+    found = old.create().rows(sa.select(control.deployments))
+    assert [(row["champion"], row["challenger"], row["paused"]) for row in found] == [(7, None, None)]
+    assert State(f"sqlite:///{home.state_db}").create().rows(sa.select(control.deployments)) == found
+
+
+def test_columns_added_later_may_be_empty() -> None:
+    """What `create` adds to a table that has rows must not ask for a value."""
+    first = {"project", "revision", "champion", "previous", "changed_at"}
+    later = [column for column in control.deployments.columns if column.name not in first]
+    assert later
+    assert all(column.nullable for column in later)

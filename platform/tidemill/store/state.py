@@ -78,6 +78,13 @@ deployments = sa.Table(
     sa.Column("champion", sa.Integer, nullable=False),
     sa.Column("previous", sa.Integer),
     sa.Column("changed_at", sa.String, nullable=False),
+    sa.Column("challenger", sa.Integer),
+    sa.Column("stage", sa.String),  # shadow | canary; null without a challenger
+    sa.Column("percent", sa.Float),  # of a canary
+    sa.Column("salt", sa.String),  # with an entity's id it decides who belongs to the canary
+    sa.Column("paused", sa.Boolean),
+    sa.Column("since", sa.Integer),  # the revision that brought the challenger to its stage
+    sa.Column("since_at", sa.String),
 )
 
 deployment_events = sa.Table(
@@ -85,11 +92,14 @@ deployment_events = sa.Table(
     metadata,
     sa.Column("project", sa.String, primary_key=True),
     sa.Column("revision", sa.Integer, primary_key=True),
-    sa.Column("action", sa.String, nullable=False),  # deploy | rollback
+    # deploy | promote | rollback | shadow | canary | pause | resume | withdraw
+    sa.Column("action", sa.String, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("actor", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("at", sa.String, nullable=False),
+    sa.Column("percent", sa.Float),
+    sa.Column("detail", sa.JSON),  # of a change made by a policy: what it found
 )
 
 alerts = sa.Table(
@@ -225,9 +235,10 @@ class State:
             sa.event.listen(self.engine, "begin", _begin_immediately)
 
     def create(self) -> State:
-        """Make the tables that are missing and return self."""
+        """Make the tables that are missing, and the columns that newer tables have, and return self."""
         with self.engine.begin() as connection:
             metadata.create_all(connection)
+            _add_columns(connection)
         return self
 
     @contextmanager
@@ -252,6 +263,24 @@ def open_state(home: Home, url: str | None = None) -> State:
 @lru_cache(maxsize=16)
 def _opened(url: str) -> State:
     return State(url).create()
+
+
+def _add_columns(connection: sa.Connection) -> None:
+    """Give tables of an older Tidemill the columns they lack. A column added later must be nullable."""
+    inspector = sa.inspect(connection)
+    preparer = connection.dialect.identifier_preparer
+    # Another process may be at it: SQLite's write lock keeps it out, Postgres is told to look again.
+    unless = "" if connection.dialect.name == "sqlite" else "IF NOT EXISTS "
+    for table in metadata.sorted_tables:
+        known = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name in known:
+                continue
+            kind = column.type.compile(connection.dialect)
+            name = f"{preparer.format_column(column)} {kind}"
+            connection.exec_driver_sql(
+                f"ALTER TABLE {preparer.format_table(table)} ADD COLUMN {unless}{name}"
+            )
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
