@@ -28,6 +28,7 @@ from tidemill.store.state import State
 
 # Threads of the prediction path, kept apart from those of slow queries. Scoring is bound by the processor.
 PREDICTION_THREADS = 4
+CANARY_THREADS = 2  # a slow canary must leave the others theirs
 OTHER_THREADS = 16
 WATCH_SECONDS = 0.5
 
@@ -51,6 +52,7 @@ class Context:
         self.tickets = Tickets()
         self.hints = Hints()
         self.predicting = anyio.CapacityLimiter(PREDICTION_THREADS)
+        self.asking_canaries = anyio.CapacityLimiter(CANARY_THREADS)
         self._lock = threading.Lock()
         self.stopping = threading.Event()
         self.streams = 0
@@ -80,7 +82,7 @@ class Context:
 
     def service(self, project: str) -> PredictionService:
         """The prediction service of a project that exists; its model is loaded on first use."""
-        log = self.log(project, "predictions")
+        log, aside = self.log(project, "predictions"), self.log(project, "challenger")
         with self._lock:
             if project not in self._services:
                 self._services[project] = PredictionService(
@@ -88,6 +90,7 @@ class Context:
                     self.state,
                     project,
                     log,
+                    challenger_log=aside,
                     on_log=self.metrics.log_seconds.labels(project).observe,
                 )
             return self._services[project]
@@ -108,7 +111,7 @@ class Context:
                 self.keys.renew()
                 for name in deployed(self.state):
                     if not self._closing.is_set() and (self.home.projects / name).is_dir():
-                        self.service(name).follow()
+                        self.service(name).follow_in_background()
             except SQLAlchemyError as error:
                 logger.warning("the control database does not answer: %s", type(error).__name__)
             self._closing.wait(WATCH_SECONDS)

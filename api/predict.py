@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -62,9 +63,7 @@ async def predict(request: Request, project: KnownName, context: Ctx, request_id
         raise failure  # met by the short way (api/prediction_route.py), which wrote nothing
     document = await read_json(request, context.settings.max_body_bytes)
     records, is_many = records_of(document, context.settings.max_records)
-    predicted = await anyio.to_thread.run_sync(
-        lambda: _predicted(context, project, records, request_id), limiter=context.predicting
-    )
+    predicted = await _predicted(context, project, records, request_id)
     return answer({"predictions": predicted} if is_many else predicted[0])
 
 
@@ -125,10 +124,23 @@ def records_of(document: Any, limit: int) -> tuple[list[Any], bool]:
     return records, True
 
 
-def _predicted(context: Context, project: str, records: list[Any], request_id: str) -> list[dict[str, Any]]:
-    answers = context.service(project).predict(records, request_id)
-    for one in answers[:1]:
-        context.metrics.predictions.labels(project, str(one.model_version)).inc(len(answers))
+async def _predicted(
+    context: Context, project: str, records: list[Any], request_id: str
+) -> list[dict[str, Any]]:
+    service = context.service(project)
+    canary = service.canary_for(records, request_id)
+    if canary is None:
+        answers = await anyio.to_thread.run_sync(
+            service.predict, records, request_id, limiter=context.predicting
+        )
+    else:
+        with canary.room() as has_room:
+            answers = await anyio.to_thread.run_sync(
+                lambda: service.predict(records, request_id, canary_has_room=has_room),
+                limiter=context.asking_canaries if has_room else context.predicting,
+            )
+    for version, count in Counter(one.model_version for one in answers).items():
+        context.metrics.predictions.labels(project, str(version)).inc(count)
     return [one.__dict__ for one in answers]
 
 

@@ -184,13 +184,13 @@ ANSWER: dict[str, Any] = {
     "score": 0.97,
     "probabilities": {"benign": 0.03, "malignant": 0.97},
     "model_version": 1,
+    "role": "champion",
     "flags": [{"field": "scanner", "problem": "unknown_category", "action": "flagged"}],
     "at": AT,
 }
 LOGGED: dict[str, Any] = {
     **ANSWER,
     "project": "breast_cancer",
-    "role": "champion",
     "request_id": "2b1c",
     "entity_id": "P-0042",
     "input": {"mean_radius": 14.2},

@@ -33,9 +33,10 @@ def build(project: Project) -> list[Any]:
     )
     def predictions(home: HomeResource) -> MaterializeResult[Any]:
         from tidemill.store.compaction import compact
+        from tidemill.store.events import STREAMS
         from tidemill.store.sql import query
 
-        compacted = [compact(home.home, project.name, stream) for stream in ("predictions", "ground_truth")]
+        compacted = [compact(home.home, project.name, stream) for stream in STREAMS]
         counted = query(
             home.home, project.name, "SELECT (SELECT count(*) FROM predictions), count(*) FROM ground_truth"
         )

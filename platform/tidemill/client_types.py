@@ -539,6 +539,7 @@ class Prediction(TypedDict):
     score: float | None
     probabilities: dict[str, float] | None
     model_version: int
+    role: Literal["champion", "canary"]
     flags: list[Flag]
     at: str
 

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
 from tidemill.client import ApiError, Client
+from tidemill.store.sql import query
 
 
 @pytest.mark.usefixtures("deployed")
@@ -55,3 +58,44 @@ def test_what_cannot_challenge(client: Client) -> None:
         client.canary("pets", 1, "x")
     with pytest.raises(ApiError, match="right shape"):
         client.canary("pets", 2, "x", percent=101, despite_gate=True)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_compiled_canary_answers_the_same_entities_on_both_ways(
+    app: FastAPI, client: Client, http: httpx.Client
+) -> None:
+    """One record takes the short way, a list the ordinary one."""
+    client.canary("pets", 2, "a half", percent=50, despite_gate=True)
+    app.state.context.service("pets").follow()
+    app.state.context.keys.renew()
+    records = [{"pet_id": f"p{number}", "weight": 10.0} for number in range(40)]
+    one_by_one = [client.predict("pets", record) for record in records]
+    at_once = client.predict_many("pets", records)
+    roles = [(one["role"], one["model_version"]) for one in one_by_one]
+    assert roles == [(one["role"], one["model_version"]) for one in at_once]
+    assert set(roles) == {("champion", 1), ("canary", 2)}
+    logged = {event["id"]: event["role"] for event in client.predictions("pets", limit=1000)}
+    assert {one["id"]: one["role"] for one in [*one_by_one, *at_once]} == logged
+    assert http.post("/v1/projects/pets/predictions", json={"weight": "x"}).status_code == 422
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_compiled_canary_that_breaks_is_answered_for(
+    app: FastAPI, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.canary("pets", 2, "everyone", percent=100, despite_gate=True)
+    service = app.state.context.service("pets")
+    service.follow()
+    app.state.context.keys.renew()
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("of the canary")
+
+    live = service.canary_for([{}], "r").live
+    monkeypatch.setattr(live.plain, "_one", broken)
+    monkeypatch.setattr(live.scorer, "score", broken)
+    answers = [client.predict("pets", {"pet_id": "p1", "weight": 1.0})]
+    answers += client.predict_many("pets", [{"pet_id": "p2", "weight": 1.0}])
+    assert [(one["role"], one["model_version"]) for one in answers] == [("champion", 1)] * 2
+    found = query(app.state.context.home, "pets", "SELECT prediction_id, error FROM challenger ORDER BY at")
+    assert found.rows == [[one["id"], "ZeroDivisionError: of the canary"] for one in answers]

@@ -73,7 +73,7 @@ def tell_truth(home: Home, *events: dict[str, Any]) -> None:
 
 def test_an_empty_project_has_its_log_views(home: Home) -> None:
     with connect(home, "ward") as con:
-        assert views(con) == ["ground_truth", "outcomes", "predictions"]
+        assert views(con) == ["challenger", "ground_truth", "outcomes", "predictions"]
     assert query(home, "ward", "SELECT count(*) FROM outcomes").rows == [[0]]
     assert list(home.run.glob("sql-*")) == []
 

@@ -46,8 +46,9 @@ from tidemill.data.source import SourceFile
 from tidemill.data.staging import chunks
 from tidemill.errors import InvalidInput
 from tidemill.project import Column
+from tidemill.serve.live import Live
 from tidemill.serve.record import CheckedRecord, RecordFault, flag_text
-from tidemill.serve.service import Live, Log
+from tidemill.serve.service import Log
 
 SUFFIXES = (".csv", ".parquet")
 PIECE_ROWS = 5_000

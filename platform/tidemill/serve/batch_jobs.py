@@ -28,7 +28,8 @@ import psutil
 
 from tidemill.errors import NotFound, TidemillError
 from tidemill.home import CHECKOUT, Home
-from tidemill.serve.service import Live, PredictionService
+from tidemill.serve.live import Live
+from tidemill.serve.service import PredictionService
 from tidemill.store.durable import locked, replace_json
 from tidemill.store.state import State, now, open_state
 

@@ -47,14 +47,17 @@ class PlainAnswer:
 class PlainRoute:
     """Answers plain requests for one loaded model. Safe to use from several threads."""
 
-    def __init__(self, project: Project, contract: RecordContract, scorer: CompiledScorer) -> None:
+    def __init__(
+        self, project: Project, contract: RecordContract, scorer: CompiledScorer, role: str = "champion"
+    ) -> None:
         self._check = plain_check(project)
         self._contract = contract
         self._score = scorer.score
         self._one = scorer.score_one
         self.version = scorer.version
-        self._head = f',"project":{_json(project.name)},"model_version":{scorer.version},"role":"champion"'
-        self._tail = f',"model_version":{scorer.version},"flags":'
+        self.role = role
+        self._head = f',"project":{_json(project.name)},"model_version":{scorer.version},"role":{_json(role)}'
+        self._tail = f',"model_version":{scorer.version},"role":{_json(role)},"flags":'
         self._names = {name: _json(name) for name in scorer.classes or []}
 
     def __call__(self, body: bytes, request_id: str, most: int, started: float) -> PlainAnswer | None:
@@ -85,6 +88,10 @@ class PlainRoute:
         if not 0 < len(records) <= most:
             return None
         return self._answer_many(records, quotes, outer, request_id, started)
+
+    def allows(self, record: dict[str, Any]) -> bool:
+        """Whether a record has nothing odd under this model's contract."""
+        return self._check(record) is not None
 
     def _answer_one(
         self, record: dict[str, Any], quotes: int, request_id: str, started: float

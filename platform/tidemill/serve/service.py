@@ -9,26 +9,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from sqlalchemy.exc import OperationalError
 
 from tidemill.errors import NotReady, TidemillError
 from tidemill.home import Home
-from tidemill.learn.bundle_info import load_info
-from tidemill.project import Project
 from tidemill.serve import deployment
-from tidemill.serve.plain import PlainAnswer, PlainRoute
-from tidemill.serve.record import CheckedRecord, Flag, RecordContract
+from tidemill.serve.canary import Canary, Tried, kept
+from tidemill.serve.live import Live, Loader, MakeScorer
+from tidemill.serve.load_alerts import tell_loaded, tell_not_loaded, withdraw_not_loaded
+from tidemill.serve.plain import PlainAnswer
+from tidemill.serve.prediction import Made, Prediction
 from tidemill.serve.scorer import Scorer, open_scorer
 from tidemill.store.state import State
 
-MakeScorer = Callable[[Path, int, Project], Scorer]
 Readiness = Literal["nothing deployed", "loading model", "ready", "failed"]
 
 RETRY_AFTER = 30.0
@@ -46,40 +43,12 @@ class Log(Protocol):
     def write(self, lines: bytes) -> None: ...
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One answer, as it was logged."""
-
-    id: str
-    label: str | float
-    score: float | None
-    probabilities: dict[str, float] | None
-    model_version: int
-    flags: list[Flag]
-    at: str
-
-
-@dataclass(frozen=True)
-class Live:
-    """A loaded model with the contract it was trained under.
-
-    `policies_mark` tells when policies were edited. `plain` answers plain requests, where the model is compiled.
-    """
-
-    scorer: Scorer
-    contract: RecordContract
-    project: Project
-    revision: int
-    policies_mark: int
-    plain: PlainRoute | None = None
-
-
 class PredictionService:
     """Predictions of one project. Thread-safe.
 
     The deployment is looked at no more often than every `check_every` seconds. A new champion is loaded beside
     the old one, which answers until a reference is exchanged: no request waits for a swap but the very first.
-    `on_log` is told the seconds each write of the log took.
+    `on_log` is told the seconds each write of the log took. What a canary fails at goes into `challenger_log`.
     """
 
     def __init__(
@@ -89,55 +58,67 @@ class PredictionService:
         project_name: str,
         log: Log,
         *,
+        challenger_log: Log | None = None,
         make_scorer: MakeScorer = open_scorer,
         check_every: float = 0.5,
         on_log: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.project_name = project_name
-        self._home = home
         self._state = state
         self._log = log
-        self._make_scorer = make_scorer
+        self._challenger_log = challenger_log
+        self._loader = Loader(home, project_name, make_scorer)
         self._check_every = check_every
         self._on_log = on_log
         self._live: Live | None = None
+        self._canary: Canary | None = None
+        self._following: threading.Thread | None = None
         self._prepared: Scorer | None = None
         self._failure: tuple[int, TidemillError, float] | None = None
         self._checked_at = float("-inf")
         self._check_lock = threading.Lock()
         self._load_lock = threading.Lock()
 
-    def predict(self, records: Sequence[Any], request_id: str) -> list[Prediction]:
+    def predict(
+        self, records: Sequence[Any], request_id: str, *, canary_has_room: bool = True
+    ) -> list[Prediction]:
         """Check, score and log `records`; answers exist only for what is in the log.
+
+        Each is answered by the champion, or by the canary if it belongs to it; when that fails, or has no room, by
+        the champion all the same.
 
         Raises InvalidInput (with every fault), NotReady when no model is live, StorageFull when the log takes no
         more. All records are answered, or none.
         """
         started = time.perf_counter()
-        live = self.live()
+        live, canary = self.live(), self._canary
         checked = live.contract.check_all(records)
-        scores = live.scorer.score([record.values for record in checked])
+        tried = (
+            Tried() if canary is None else canary.ask(records, checked, request_id, has_room=canary_has_room)
+        )
+        rest = [place for place in range(len(checked)) if place not in tried.answers]
+        scores = live.scorer.score([checked[place].values for place in rest])
+        took = time.perf_counter() - started
+        made = [Made("champion", live.scorer.version, checked[place], score, took - tried.seconds)
+                for place, score in zip(rest, scores, strict=True)]  # fmt: skip
+        if canary is not None and tried.answers:
+            for place, (record, score) in sorted(tried.answers.items()):
+                made.insert(place, Made("canary", canary.version, record, score, tried.seconds))
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        answers = [
-            Prediction(
-                id=str(uuid.uuid4()),
-                label=score.label,
-                score=score.score,
-                probabilities=score.probabilities,
-                model_version=live.scorer.version,
-                flags=record.flags,
-                at=at,
-            )
-            for record, score in zip(checked, scores, strict=True)
-        ]
-        latency = round((time.perf_counter() - started) * 1000, 3)
-        events = [
-            self._event(record, answer, request_id, latency)
-            for record, answer in zip(checked, answers, strict=True)
-        ]
+        answers = [one.answer(at) for one in made]
         before_write = time.perf_counter()
-        self._log.append(events)
+        self._log.append(
+            [
+                one.event(answer, self.project_name, request_id)
+                for one, answer in zip(made, answers, strict=True)
+            ]
+        )
         self._on_log(time.perf_counter() - before_write)
+        if canary is not None and tried.failures:
+            self._note_failures(
+                canary.failure_event(answers[place].id, request_id, made[place].record.entity_id, why)
+                for place, why in tried.failures.items()
+            )
         return answers
 
     def predict_plain(self, body: bytes, request_id: str, most: int) -> PlainAnswer | None:
@@ -150,12 +131,19 @@ class PredictionService:
         live = self._live
         if live is None or live.plain is None or time.monotonic() - self._checked_at > STALE_SECONDS:
             return None
+        if self._canary is not None:
+            return self._plain_beside(self._canary, live, body, request_id, most, started)
         made = live.plain(body, request_id, most, started)
         if made is not None:
-            before_write = time.perf_counter()
-            self._log.write(made.lines)
-            self._on_log(time.perf_counter() - before_write)
+            self._write(made)
         return made
+
+    def canary_for(self, records: Sequence[Any], request_id: str) -> Canary | None:
+        """The canary, if any of `records` belongs to it: who waits for it should not be in the others' way."""
+        canary = self._canary
+        if canary is None or not any(canary.takes_record(record, request_id) for record in records):
+            return None
+        return canary
 
     def live(self) -> Live:
         """The model that answers now. Raises NotReady when none is deployed, or why the first did not load."""
@@ -185,21 +173,24 @@ class PredictionService:
                     "Or deploy a version on the page Models.",
                 )
             live = self._live
-            if live is not None and live.revision == wanted.revision and not self._policies_changed(live):
+            if live is not None and not self._is_behind(live, wanted):
                 return live
             if live is None and (failure := self._recent_failure(wanted.revision)) is not None:
                 raise failure
             try:
                 self._live = self._load(wanted)
-            except TidemillError as error:
-                self._failure = (wanted.revision, error, time.monotonic())
-                raise
             except Exception as error:
                 logger.exception("model %s of project %s did not load", wanted.champion, self.project_name)
-                failure = _unexpected(self.project_name, wanted.champion, error)
+                failure = (
+                    error
+                    if isinstance(error, TidemillError)
+                    else _unexpected(self.project_name, wanted.champion, error)
+                )
                 self._failure = (wanted.revision, failure, time.monotonic())
+                tell_not_loaded(self._state, self.project_name, wanted.champion, failure, live)
                 raise failure from error
             self._failure = None
+            tell_loaded(self._state, self.project_name, wanted.champion)
             return self._live
 
     def prepare(self, version: int) -> None:
@@ -208,19 +199,14 @@ class PredictionService:
         if live is not None and live.scorer.version == version:
             return
         with self._load_lock:
-            models = self._home.models(self.project_name)
-            self._prepared = self._make_scorer(models, version, self._contract_of(models, version))
+            self._prepared = self._loader.scorer(version)
 
     def open_version(self, version: int) -> Live:
         """Any version with its own contract and today's policies, for work beside the live one.
 
         Raises NotFound or Corrupt.
         """
-        models = self._home.models(self.project_name)
-        load_info(models, version)
-        project = self._with_policies(self._contract_of(models, version))
-        scorer = self._make_scorer(models, version, project)
-        return self._ready(scorer, project, 0, self._policies_mark())
+        return self._loader.open_version(version)
 
     def follow(self) -> None:
         """Load what is deployed, in this thread, if it is not live yet. Failures are kept for `readiness`."""
@@ -230,7 +216,31 @@ class PredictionService:
             return
         if self._recent_failure(wanted.revision) is None and self._is_behind(live, wanted):
             self._catch_up(live, wanted)
+        self._follow_canary(wanted)
         self._checked_at = time.monotonic()
+
+    def follow_in_background(self) -> None:
+        """`follow`, in a thread of its own where something has to be loaded; one at a time."""
+        wanted = deployment.current(self._state, self.project_name)
+        if wanted is None or (self._following is not None and self._following.is_alive()):
+            return
+        canary = self._canary
+        wants = wanted.canary.version if wanted.canary else None
+        is_loaded = self._live is not None and self._live.scorer.version == wanted.champion
+        if is_loaded and wants in (None, canary.version if canary else None):
+            self.follow()
+            return
+        self._checked_at = time.monotonic()
+        self._following = threading.Thread(
+            target=self._follow_quietly, name=f"follow {self.project_name}", daemon=True
+        )
+        self._following.start()
+
+    def _follow_quietly(self) -> None:
+        try:
+            self.follow()
+        except OperationalError as error:
+            logger.warning("the control database does not answer: %s", type(error).__name__)
 
     def readiness(self) -> tuple[Readiness, str]:
         """State and one line about it, without loading anything; asks the database."""
@@ -261,7 +271,32 @@ class PredictionService:
         threading.Thread(target=self._load_quietly, name=f"load {self.project_name}", daemon=True).start()
 
     def _is_behind(self, live: Live | None, wanted: deployment.Deployment) -> bool:
-        return live is None or live.revision != wanted.revision or self._policies_changed(live)
+        if live is None or live.revision != wanted.revision:
+            return True
+        return live.policies_mark != self._loader.policies_mark()
+
+    def _follow_canary(self, wanted: deployment.Deployment) -> None:
+        """Have the canary that is wanted at hand, or none. One that does not load is withdrawn."""
+        challenger = wanted.canary
+        if challenger is None:
+            self._canary = None
+            return
+        with self._load_lock:
+            canary = kept(self._canary, challenger)
+            try:
+                if canary is None:
+                    live = self._loader.live(challenger.version, wanted.revision, role="canary")
+                    canary = Canary(live, challenger)
+                elif canary.live.policies_mark != self._loader.policies_mark():
+                    canary = canary.changed(self._loader.renewed(canary.live, wanted.revision), challenger)
+            except Exception as error:
+                logger.exception(
+                    "canary %s of project %s did not load", challenger.version, self.project_name
+                )
+                self._canary = None
+                withdraw_not_loaded(self._state, wanted, error)
+                return
+            self._canary = canary
 
     def _catch_up(self, live: Live | None, wanted: deployment.Deployment) -> None:
         if live is None or not self._renew(live, wanted):
@@ -273,7 +308,7 @@ class PredictionService:
             return True
         try:
             if wanted.champion == live.scorer.version:
-                self._live = self._renewed(live, wanted)
+                self._live = self._loader.renewed(live, wanted.revision)
                 return True
         finally:
             self._load_lock.release()
@@ -292,72 +327,36 @@ class PredictionService:
         return failure[1]
 
     def _load(self, wanted: deployment.Deployment) -> Live:
-        models = self._home.models(self.project_name)
-        mark = self._policies_mark()
-        project = self._with_policies(self._contract_of(models, wanted.champion))
         scorer, self._prepared = self._prepared, None
-        if scorer is None or scorer.version != wanted.champion:
-            scorer = self._make_scorer(models, wanted.champion, project)
-        return self._ready(scorer, project, wanted.revision, mark)
+        for loaded in (self._live, self._canary.live if self._canary else None):
+            if loaded is not None and loaded.scorer.version == wanted.champion:
+                scorer = loaded.scorer
+        return self._loader.live(wanted.champion, wanted.revision, scorer)
 
-    def _renewed(self, live: Live, wanted: deployment.Deployment) -> Live:
-        mark = self._policies_mark()
-        project = self._with_policies(live.project)
-        return self._ready(live.scorer, project, wanted.revision, mark)
+    def _plain_beside(
+        self, canary: Canary, live: Live, body: bytes, request_id: str, most: int, started: float
+    ) -> PlainAnswer | None:
+        found = canary.plain(live, body, request_id, most, started)
+        if found is None:
+            return None
+        self._write(found.made)
+        if found.failure is not None:
+            self._note_failures([found.failure])
+        return found.made
 
-    def _ready(self, scorer: Scorer, project: Project, revision: int, mark: int) -> Live:
-        from tidemill.serve.compiled import CompiledScorer
+    def _write(self, made: PlainAnswer) -> None:
+        before_write = time.perf_counter()
+        self._log.write(made.lines)
+        self._on_log(time.perf_counter() - before_write)
 
-        contract = RecordContract(project)
-        is_compiled = isinstance(scorer, CompiledScorer) and project.name == self.project_name
-        plain = PlainRoute(project, contract, scorer) if is_compiled else None  # type: ignore[arg-type]
-        return Live(scorer, contract, project, revision, mark, plain)
-
-    def _contract_of(self, models: Path, version: int) -> Project:
-        """The contract the model was trained under: today's project.yaml may have other columns."""
-        file = models / str(version) / "contract.yaml"
-        if not file.is_file():
-            return Project.load(self._home.require_project(self.project_name))
-        text = file.read_text(encoding="utf-8")
-        return Project.parse(text, self._home.project_file(self.project_name))
-
-    def _with_policies(self, trained: Project) -> Project:
-        """`trained` with today's rules on odd values, which need no new model; the threshold stays the model's."""
+    def _note_failures(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Write down what the canary failed at. The answers are in the log and go out whatever becomes of this."""
+        if self._challenger_log is None:
+            return
         try:
-            today = Project.load(self._home.require_project(self.project_name)).serving
-        except TidemillError:
-            return trained  # a broken project.yaml is shown elsewhere and must not stop the answers
-        rules = today.model_dump(exclude={"threshold"})
-        serving = trained.serving.model_copy(update=rules)
-        return trained.model_copy(update={"serving": serving})
-
-    def _policies_mark(self) -> int:
-        try:
-            return self._home.project_file(self.project_name).stat().st_mtime_ns
-        except OSError:
-            return 0
-
-    def _policies_changed(self, live: Live) -> bool:
-        return live.policies_mark != self._policies_mark()
-
-    def _event(
-        self, record: CheckedRecord, answer: Prediction, request_id: str, latency_ms: float
-    ) -> dict[str, Any]:
-        return {
-            "id": answer.id,
-            "at": answer.at,
-            "project": self.project_name,
-            "model_version": answer.model_version,
-            "role": "champion",
-            "request_id": request_id,
-            "entity_id": record.entity_id,
-            "input": record.input,
-            "label": answer.label,
-            "score": answer.score,
-            "probabilities": answer.probabilities,
-            "flags": answer.flags,
-            "latency_ms": latency_ms,
-        }
+            self._challenger_log.append(list(events))
+        except TidemillError as error:
+            logger.warning("a canary's failure could not be logged: %s", error.title)
 
 
 def _unexpected(project: str, version: int, error: Exception) -> NotReady:

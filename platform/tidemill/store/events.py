@@ -1,4 +1,4 @@
-"""The events of the two logs, predictions and ground truth, and their writer: in the log before the answer.
+"""The events of the logs (predictions, ground truth, challenger), and their writer: in the log before the answer.
 
     log/<project>.<stream>.<uuid>.jsonl     open segments (see `store/segments.py`)
 
@@ -21,8 +21,8 @@ from tidemill.home import Home
 from tidemill.store.durable import disk_full_is_an_error
 from tidemill.store.segments import Segment
 
-Stream = Literal["predictions", "ground_truth"]
-STREAMS: tuple[Stream, ...] = ("predictions", "ground_truth")
+Stream = Literal["predictions", "ground_truth", "challenger"]
+STREAMS: tuple[Stream, ...] = ("predictions", "ground_truth", "challenger")
 
 # The columns of each stream. What varies with the project (the input, the label) stays JSON text here, so that
 # a changed contract never makes an old event unreadable.
@@ -51,6 +51,22 @@ COLUMNS: dict[str, dict[str, str]] = {
         "label": "JSON",
         "observed_at": "TIMESTAMPTZ",
         "source": "VARCHAR",
+    },
+    # What a challenger said in shadow about the record of a prediction, or why a canary did not answer it.
+    "challenger": {
+        "id": "VARCHAR",
+        "at": "TIMESTAMPTZ",
+        "project": "VARCHAR",
+        "model_version": "BIGINT",
+        "role": "VARCHAR",
+        "request_id": "VARCHAR",
+        "entity_id": "VARCHAR",
+        "prediction_id": "VARCHAR",
+        "label": "JSON",
+        "score": "DOUBLE",
+        "probabilities": "JSON",
+        "error": "VARCHAR",
+        "latency_ms": "DOUBLE",
     },
 }
 

@@ -72,8 +72,9 @@ def connect(
     """A sealed DuckDB connection with the views of project `name`; close it when done.
 
     Views: every current table (`raw`, `labels`, `features` ...), `predictions` (one column per feature, typed by
-    the contract; `input_<name>` where a feature has the name of a log column), `ground_truth`, and `outcomes`
-    (predictions with the newest truth known for them). Times are TIMESTAMP in UTC. It shows the moment of the
+    the contract; `input_<name>` where a feature has the name of a log column), `ground_truth`, `outcomes`
+    (predictions with the newest truth known for them), and `challenger` (what one said in shadow of a prediction's
+    record, or why a canary did not answer it). Times are TIMESTAMP in UTC. It shows the moment of the
     call. A kept version of a table (`raw_v3`) has a view when its name stands in the text `asked`. `memory`
     defaults to the setting duckdb_memory. Raises NotFound, ProjectFileError, Corrupt.
     """
@@ -218,6 +219,10 @@ def _log_views(con: duckdb.DuckDBPyConnection, home: Home, name: str, project: P
     con.execute(
         'CREATE VIEW ground_truth AS SELECT id, "at", "at" AS logged_at, prediction_id, entity_id, '
         f'{label} AS label, coalesce(observed_at, "at") AS observed_at, source FROM log.ground_truth'
+    )
+    con.execute(
+        'CREATE VIEW challenger AS SELECT id, "at", "at" AS logged_at, model_version, role, request_id, entity_id, '
+        f"prediction_id, {label} AS label, score, probabilities, error, latency_ms FROM log.challenger"
     )
     con.execute(f"CREATE VIEW outcomes AS {_outcomes_sql(project)}")
     return [path for log in logs for path in log.paths]
