@@ -1,7 +1,6 @@
 """The service `models`, its imports: model files made elsewhere come in and are followed.
 
-Here belongs taking the bytes and showing the records. The files are looked at by the job `<project>__imports`,
-which Dagster's sensor alone starts: two such runs at once would make two models of one file.
+Here belongs taking the bytes, starting the job `<project>__imports`, which looks at them, and showing the records.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from api.answers import answer
 from api.auth import Actor, require_key
 from api.body import pieces
 from api.context import Context, Ctx, KnownName
-from api.ingest import gathered
+from api.ingest import gathered, start_job
 from api.landing import Arrived, Landing
 from api.multipart import FILE_BODY, FormFile
 from api.schema_out import IMPORTS, ONE_IMPORT, ok
@@ -60,7 +60,9 @@ async def import_model(
     options = {"by": actor, "columns": columns or None, "classes": classes or None}
     record, fresh = await _land(request, project, context, name, options)
     document = _shown(project, record)
-    return answer(document, 202 if fresh else 200, {"Location": document["url"]})
+    response = answer(document, 202 if fresh else 200, {"Location": document["url"]})
+    response.background = BackgroundTask(start_job, context, project, "imports", actor) if fresh else None
+    return response
 
 
 @router.get("", summary="Imported models", responses=ok(IMPORTS))

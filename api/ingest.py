@@ -148,7 +148,7 @@ def receive(arrived: Arrived, given: str, project: Project, context: Context) ->
 def landed(record: dict[str, Any], fresh: bool, project: Project, context: Context, actor: str) -> Response:
     """The answer to what has landed; what is `fresh` is taken in after it."""
     response = answer(shown(record), 202 if fresh else 200)
-    response.background = BackgroundTask(start_ingest, context, project.name, actor) if fresh else None
+    response.background = BackgroundTask(start_job, context, project.name, "ingest", actor) if fresh else None
     return response
 
 
@@ -164,10 +164,10 @@ async def gathered(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield bytes(waiting)
 
 
-def start_ingest(context: Context, project: str, actor: str) -> None:
-    """Start the ingest job now. When Dagster is away that is no error: the sensor takes the file later."""
+def start_job(context: Context, project: str, job: str, actor: str) -> None:
+    """Start the job that takes a file, now. When Dagster is away that is no error: its sensor does it later."""
     with contextlib.suppress(TidemillError):
-        context.runs.launch(project, "ingest", {TAG_ACTOR: actor})
+        context.runs.launch(project, job, {TAG_ACTOR: actor})
 
 
 def require_record(context: Context, project: str, file: str) -> dict[str, Any]:

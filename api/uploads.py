@@ -25,7 +25,7 @@ from api.answers import answer
 from api.auth import Actor, require_key
 from api.body import pieces
 from api.context import Context, Ctx, KnownProject
-from api.ingest import WRITE_BYTES, receive, require_record, shown, start_ingest
+from api.ingest import WRITE_BYTES, receive, require_record, shown, start_job
 from api.landing import Arrived, safe_name, shown_name
 from api.problems import from_error
 from api.schema_out import OPEN_UPLOADS, UPLOAD, ok, problems
@@ -315,7 +315,7 @@ async def _answered(
             return str(record["id"])
 
         upload = await anyio.to_thread.run_sync(uploads.land, upload, place)
-        task = BackgroundTask(start_ingest, context, project.name, actor) if any(fresh) else None
+        task = BackgroundTask(start_job, context, project.name, "ingest", actor) if any(fresh) else None
     headers = {"Upload-Offset": str(offset), "Upload-Length": str(upload.length), **_expires(uploads, upload)}
     if upload.metadata:
         headers["Upload-Metadata"] = upload.metadata

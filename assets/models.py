@@ -25,8 +25,11 @@ from tidemill.store.tables import TableVersion
 
 
 def build(project: Project) -> list[Any]:
-    """The assets `model` and `evaluation` of one project, the promotion gate and the check for overfitting."""
-    return [_model(project), _evaluation(project), _promotion_gate(project), _overfit(project)]
+    """The assets `model` and `evaluation` of one project, the promotion gate and the checks of what is measured."""
+    checks = [_promotion_gate(project), _overfit(project)]
+    if project.training.stack or project.training.warm_start is not None:
+        checks.append(_earlier_models(project))
+    return [_model(project), _evaluation(project), *checks]
 
 
 def _model(project: Project) -> Any:
@@ -43,6 +46,7 @@ def _model(project: Project) -> Any:
     ) -> Output[BundleVersion]:
         from tidemill.learn.bundle import write_bundle
         from tidemill.learn.bundle_publish import code_hash
+        from tidemill.learn.earlier import open_earlier
         from tidemill.learn.own_model import model_source
         from tidemill.learn.plots import plot_candidates
         from tidemill.learn.progress import write_progress
@@ -58,6 +62,7 @@ def _model(project: Project) -> Any:
                 current,
                 on_candidate=lambda candidate: _track_candidate(tracked, candidate, tags),
                 model_source=model_source(home.home.project_file(current.name)),
+                earlier=open_earlier(home.home.models(current.name), current, rows),
                 on_progress=lambda step: write_progress(home.home, context.run_id, step),
             )
             info = write_bundle(
@@ -200,3 +205,22 @@ def _overfit(project: Project) -> Any:
         )
 
     return overfit
+
+
+def _earlier_models(project: Project) -> Any:
+    @asset_check(
+        asset=[project.name, "evaluation"],
+        name="earlier_models",
+        description="What the model takes over from earlier versions cannot have known the rows it is judged on.",
+    )
+    def earlier_models(evaluation: BundleVersion, home: HomeResource) -> AssetCheckResult:
+        from tidemill.learn.bundle_info import load_info, warnings_of
+
+        warnings = warnings_of(load_info(home.home.models(project.name), evaluation.version))
+        return AssetCheckResult(
+            passed=not warnings,
+            severity=AssetCheckSeverity.WARN,
+            description="; ".join(warnings) or "what is taken over had not learnt from held-out rows",
+        )
+
+    return earlier_models

@@ -69,6 +69,23 @@ def test_faults_of_roles(columns: dict[str, dict[str, Any]], words: str) -> None
         ({"task": "text_classification"}, ("task",), "feature of type text"),
         ({"training": {"metric": "rmse"}}, ("training", "metric"), "for this task"),
         ({"training": {"split": {"kind": "time"}}}, ("training", "split", "kind"), "role time"),
+        ({"training": {"stack": [1, 1]}}, ("training", "stack"), "each version is named once"),
+        (
+            {"training": {"warm_start": {"version": 1, "boost": True}}},
+            ("training", "warm_start", "boost"),
+            "candidates must be the one library",
+        ),
+        (
+            {
+                "training": {
+                    "warm_start": {"version": 1, "boost": True},
+                    "candidates": ["xgboost"],
+                    "stack": [1],
+                }
+            },
+            ("training", "warm_start", "boost"),
+            "leave out stack",
+        ),
         ({"gates": {"minimum": {"rmse": 1}}}, ("gates", "minimum", "rmse"), "for this task"),
         ({"gates": {"surely_not_worse": True}}, ("gates", "surely_not_worse"), "needs not_worse_by"),
         ({"evaluation": {"fairness": ["sex"]}}, ("evaluation", "fairness", 0), "no such column"),

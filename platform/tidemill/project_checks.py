@@ -188,9 +188,26 @@ def _training_faults(project: Project) -> list[Fault]:
         column.type == "text" for column in project.feature_columns.values()
     ):
         faults.append((("training", "candidates"), "text", "it needs a feature of type text"))
+    faults += _earlier_faults(project)
     kind = project.training.split.kind
     if kind in ("time", "group") and not project.by_role(kind):
         faults.append((("training", "split", "kind"), kind, f"it needs a column with the role {kind}"))
+    return faults
+
+
+def _earlier_faults(project: Project) -> list[Fault]:
+    """Faults of what a training takes over from earlier versions."""
+    training, faults = project.training, list[Fault]()
+    if len(set(training.stack)) < len(training.stack):
+        faults.append((("training", "stack"), "a version twice", "each version is named once"))
+    if training.warm_start is None or not training.warm_start.boost:
+        return faults
+    at: FieldPath = ("training", "warm_start", "boost")
+    if len(training.candidates) != 1 or training.candidates[0] not in ("lightgbm", "xgboost", "catboost"):
+        wrong = "candidates must be the one library that made the trees: others would be judged on other rows"
+        faults.append((at, "true", wrong))
+    if training.stack:
+        faults.append((at, "true", "trees that are there know no stacked answers: leave out stack"))
     return faults
 
 

@@ -91,6 +91,29 @@ class Threshold(Part):
         return {"anyOf": [word, shape]}
 
 
+class WarmStart(Part):
+    """An earlier version that a training begins with. `warm_start: 3` is short for `warm_start: {version: 3}`."""
+
+    version: int = Field(ge=1, description="A version of this project, trained or imported.")
+    boost: bool = Field(
+        False,
+        description="Go on from the trees of that version (LightGBM, XGBoost or CatBoost, trained here or "
+        "imported), on rows it had not learnt from; else its settings are tried first.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        return {"version": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        shape = handler.resolve_ref_schema(handler(core_schema))
+        return {"anyOf": [{"type": "integer", "minimum": 1}, shape]}
+
+
 class Training(Part):
     """What is searched, for how long, and what is done to the best."""
 
@@ -142,6 +165,12 @@ class Training(Part):
     )
     seed: int = Field(7, ge=0)
     split: Split = Split()
+    stack: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[],
+        max_length=5,
+        description="Versions of this project, trained or imported, whose answers are further features.",
+    )
+    warm_start: WarmStart | None = Field(None, description="A version that the training begins with.")
 
     @property
     def trials_each(self) -> int:

@@ -1,6 +1,7 @@
 """Models made elsewhere over HTTP: what is sent lies in the import folder, whole, or is refused with a reason."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from tidemill.client import ApiError, Client
 from tidemill.home import Home
 from tidemill.learn.imports import ledger
 from tidemill.learn.imports.refusal import refused
+from tidemill.ops.runs import TAG_ACTOR
 
 PATH = "/v1/projects/pets/models/imports"
 TREES = b"tree\nversion=v4\n"
@@ -35,6 +37,20 @@ def test_a_sent_model_waits_for_its_job_and_is_followed(client: Client, home: Ho
     assert (found["status"], found["model_version"]) == ("accepted", 3)
     check("model_imports", client.model_imports("pets"))
     assert client.model_imports("pets") == [found]
+
+
+def test_its_job_starts_at_once(http: httpx.Client, home: Home, runs: Any) -> None:
+    http.post(PATH, params={"name": "a.txt"}, content=TREES)
+    assert [(run.job, run.tags[TAG_ACTOR]) for run in runs.runs.values()] == [("imports", "owner")]
+    ledger.note(home, "pets", "a.txt", TREES, "accepted", model_version=3)
+    http.post(PATH, params={"name": "b.txt"}, content=TREES)
+    assert len(runs.runs) == 1
+
+
+def test_dagster_away_leaves_it_to_the_sensor(http: httpx.Client, home: Home, runs: Any) -> None:
+    runs.away = True
+    assert http.post(PATH, params={"name": "a.txt"}, content=TREES).status_code == 202
+    assert waiting(home) == {"a.txt": TREES}
 
 
 def test_a_refusal_tells_its_reason_and_the_file_may_come_again(http: httpx.Client, home: Home) -> None:

@@ -1,13 +1,15 @@
 """LightGBM, XGBoost and CatBoost as candidates, where the extra `boosters` is installed.
 
-Here belongs what differs between the three libraries: names of parameters, and labels that must be numbers. They
-are imported when a model is made, never before.
+Here belongs what differs between the three libraries: names of parameters, labels that must be numbers, and going
+on from trees that are there. They are imported when a model is made, never before.
 """
 
 from __future__ import annotations
 
 import importlib
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -39,6 +41,8 @@ TYPES = [
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
     "tidemill.learn.boosters.CodedClassifier",
+    "tidemill.learn.boosters.ContinuedClassifier",
+    "tidemill.learn.boosters.ContinuedRegressor",
     "tidemill.learn.boosters.PlainRegressor",
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBClassifier",
@@ -78,8 +82,26 @@ BOOSTERS = {
 }
 
 
-def make_booster(name: str, classification: bool, settings: dict[str, Any], rows: int) -> Any:  # noqa: ARG001
-    """An unfitted model of the library `name`. Raises InvalidInput when it is not installed."""
+@dataclass(frozen=True)
+class Continued:
+    """Trees to go on from: a file of `library` in its own format, and its classes in its order."""
+
+    library: str
+    data: bytes
+    classes: list[str]
+
+
+def make_booster(
+    name: str,
+    classification: bool,
+    settings: dict[str, Any],
+    rows: int = 0,  # noqa: ARG001
+    start: Continued | None = None,
+) -> Any:
+    """An unfitted model of the library `name`, which goes on from `start` if that is given.
+
+    Raises InvalidInput when the library is not installed.
+    """
     booster = BOOSTERS[name]
     try:
         module = importlib.import_module(booster.module)
@@ -94,7 +116,44 @@ def make_booster(name: str, classification: bool, settings: dict[str, Any], rows
         named.setdefault("num_leaves", min(2 ** int(named["max_depth"]) - 1, 63))
     kind = getattr(module, booster.classifier if classification else booster.regressor)
     model = kind(**{**booster.fixed, **named})
+    if start is not None:
+        given = (model, start.library, start.data)
+        return (
+            ContinuedClassifier(*given, list(start.classes)) if classification else ContinuedRegressor(*given)
+        )
     return CodedClassifier(model) if classification else PlainRegressor(model)
+
+
+def native_bytes(library: str, fitted: Any) -> bytes:
+    """The model file of a fitted classifier or regressor of `library`, in that library's own format."""
+    if library == "lightgbm":
+        text: str = fitted.booster_.model_to_string()
+        return text.encode()
+    if library == "xgboost":
+        return bytes(fitted.get_booster().save_raw(raw_format="ubj"))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.cbm"
+        fitted.save_model(str(file))
+        return file.read_bytes()
+
+
+def _gone_on(model: Any, X: NDArray[Any], y: NDArray[Any], library: str, start: bytes) -> Any:  # noqa: N803
+    """A clone of `model` fitted on top of the trees in `start`, a file of `library`."""
+    module = importlib.import_module(library)
+    fresh = clone(model)
+    if library == "lightgbm":
+        fresh.fit(X, y, init_model=module.Booster(model_str=start.decode("utf-8")))
+        # It keeps the old booster beside the new one, though that holds all trees; a model file need not.
+        fresh._Booster = module.Booster(model_str=fresh.booster_.model_to_string())
+        return fresh
+    if library == "xgboost":
+        trees = module.Booster()
+        trees.load_model(bytearray(start))
+        trees.feature_names = trees.feature_types = None
+        return fresh.fit(X, y, xgb_model=trees)
+    begun = type(fresh)()
+    begun.load_model(blob=start)
+    return fresh.fit(X, y, init_model=begun)
 
 
 class CodedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -133,3 +192,43 @@ class PlainRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
         return np.asarray(self.model_.predict(np.asarray(X)), dtype=np.float64)
+
+
+class ContinuedClassifier(CodedClassifier):
+    """A CodedClassifier that goes on from the trees in `start`, a file of `library`, whose classes are `classes`.
+
+    Fitted, it holds those trees and its own in one model.
+    """
+
+    def __init__(self, model: Any, library: str, start: bytes, classes: list[str]) -> None:
+        super().__init__(model)
+        self.library = library
+        self.start = start
+        self.classes = classes
+
+    def fit(self, X: NDArray[Any], y: NDArray[Any]) -> Self:  # noqa: N803
+        self.classes_ = np.array(self.classes, dtype=str)
+        codes = {name: code for code, name in enumerate(self.classes)}
+        if absent := sorted({str(label) for label in y} ^ {*codes}):
+            raise ValueError(
+                f"the trees to go on from know the classes {', '.join(codes)}; rows and trees differ in "
+                f"{', '.join(absent)}"
+            )
+        self.n_features_in_ = X.shape[1]
+        numbers = np.array([codes[str(label)] for label in y])
+        self.model_ = _gone_on(self.model, np.asarray(X), numbers, self.library, self.start)
+        return self
+
+
+class ContinuedRegressor(PlainRegressor):
+    """A PlainRegressor that goes on from the trees in `start`, a file of `library`."""
+
+    def __init__(self, model: Any, library: str, start: bytes) -> None:
+        super().__init__(model)
+        self.library = library
+        self.start = start
+
+    def fit(self, X: NDArray[Any], y: NDArray[Any]) -> Self:  # noqa: N803
+        self.n_features_in_ = X.shape[1]
+        self.model_ = _gone_on(self.model, np.asarray(X), y, self.library, self.start)
+        return self

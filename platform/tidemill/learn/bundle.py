@@ -4,6 +4,8 @@
     models/3/model.skops         the fitted pipeline, without pickle
     models/3/model.py            the project's own model code, where the model is of a class of it
     models/3/scorer.npz          the same model compiled for serving, where it was proved to answer alike
+    models/3/stacked.parquet     answers of stacked versions for the train rows, where training.stack names any
+    models/3/unseen.json         the train rows that the version had not seen whose trees were gone on from
     models/3/environment.json    every installed package with its version, and the hash of uv.lock
     models/3/contract.yaml       the project as it was at training
     models/3/reference.parquet   train rows with label and out-of-fold score: what drift is measured against
@@ -72,7 +74,7 @@ def write_bundle(
     from tidemill.learn.persistence import to_bytes
     from tidemill.learn.proof import compiled_scorer
 
-    files = {"model.skops": to_bytes(training.best.pipeline)}
+    files = {"model.skops": to_bytes(training.best.pipeline), **training.earlier.files()}
     scorer, proof = compiled_scorer(training.best.pipeline, project, reference)
     if training.model_source is not None:
         files["model.py"] = training.model_source
@@ -82,7 +84,7 @@ def write_bundle(
     files["metrics.json"] = json.dumps(_search_document(training)).encode()
     if reference is not None:
         files["reference.parquet"] = _parquet(_reference(reference, training))
-    known = {**(provenance or {}), "scorer": proof}
+    known = {**training.earlier.provenance(), **(provenance or {}), "scorer": proof}
 
     def document(version: int, hashes: dict[str, str]) -> dict[str, Any]:
         return _document(version, project, training, evaluation, known, hashes)
@@ -175,11 +177,11 @@ def _further_types(info: BundleInfo, what: str) -> list[str]:
     from tidemill.learn.boosters import BOOSTERS, TYPES
     from tidemill.learn.own_model import FILE, load_own_models
 
-    if info.estimator in BOOSTERS:
-        return TYPES
+    stacked = [str(one["estimator"]) for one in info.provenance.get("stack", [])]
+    boosters = TYPES if {info.estimator, *stacked} & BOOSTERS.keys() else []
     if FILE in info.files:
-        return load_own_models(checked_bytes(info, FILE, what), info.task != "regression").types
-    return []
+        return boosters + load_own_models(checked_bytes(info, FILE, what), info.task != "regression").types
+    return boosters
 
 
 def save_pipeline(pipeline: Pipeline, file: Path) -> None:

@@ -62,6 +62,12 @@ class BundleInfo:
             ) from error
 
 
+def warnings_of(info: BundleInfo) -> list[str]:
+    """What a person should know of the earlier versions in this model before believing its figures."""
+    said = [*info.provenance.get("stack", []), info.provenance.get("warm_start") or {}]
+    return [str(one["warning"]) for one in said if one.get("warning")]
+
+
 def list_bundles(models_dir: Path) -> list[BundleInfo]:
     """All published models, oldest first. Raises Corrupt for one that cannot be read."""
     return [load_info(models_dir, version) for version in versions(models_dir)]

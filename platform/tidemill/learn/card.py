@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tidemill.learn.bundle_info import BundleInfo
+from tidemill.learn.bundle_info import BundleInfo, warnings_of
 from tidemill.learn.card_html import html
 from tidemill.learn.card_markdown import markdown
 from tidemill.learn.card_parts import (
@@ -132,7 +132,26 @@ def _what(bundle: BundleInfo, project: Mapping[str, Any]) -> Bullets:
         lines.append(
             ("Positive class: ", Code(bundle.positive), f", from a probability of {bundle.threshold:g}")
         )
-    return Bullets([*lines, *_serving(bundle.provenance.get("scorer"))])
+    return Bullets([*lines, *_taken_over(bundle), *_serving(bundle.provenance.get("scorer"))])
+
+
+def _taken_over(bundle: BundleInfo) -> list[Text]:
+    """What came from earlier versions."""
+    lines: list[Text] = [
+        f"Takes the answers of model {one['version']} ({named(one['estimator'])}) as features; {one['note']}"
+        for one in bundle.provenance.get("stack", [])
+    ]
+    if (start := bundle.provenance.get("warm_start")) is not None:
+        of = f"model {start['version']} ({named(start['estimator'])})"
+        rows = (
+            "all train rows" if start.get("rows") is None else f"the {start['rows']:,} train rows new to it"
+        )
+        lines.append(
+            f"The search tried the settings of {of} first"
+            if start["kind"] == "settings"
+            else f"Goes on from the trees of {of}, on {rows}"
+        )
+    return lines
 
 
 def _listed(names: list[str], most: int = 30) -> list[str | Code]:
@@ -263,12 +282,15 @@ def _limits(bundle: BundleInfo, project: Mapping[str, Any]) -> Section:
     if project["split"] == "random":
         lines.append("Rows were split one by one: if several rows are of one person, split by group instead.")
     notes = [note for one in bundle.candidates if one.get("chosen") for note in one.get("notes", [])]
-    return Section("Limits", [Bullets([*lines, *(f"In training: {note}." for note in notes)])])
+    warned = [Paragraph(f"{text[0].upper()}{text[1:]}.", "warn") for text in warnings_of(bundle)]
+    return Section("Limits", [*warned, Bullets([*lines, *(f"In training: {note}." for note in notes)])])
 
 
 def _provenance(bundle: BundleInfo) -> Section:
     rows: list[list[Text]] = []
     for name, value in bundle.provenance.items():
+        if name in ("stack", "warm_start"):
+            continue  # told above, in sentences
         if isinstance(value, dict):
             shown = ", ".join(f"{key} {part}" for key, part in value.items())
         else:

@@ -25,6 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tidemill.learn.adjusting import AdjustedModel
 from tidemill.learn.encoders import DateParts, FilledColumns, TextTerms
+from tidemill.learn.stacked_frame import StackedFrame
 from tidemill.serve.compiled import FORMAT, Form
 
 # Settings of TfidfVectorizer that `serve/encoding.py` assumes.
@@ -62,6 +63,11 @@ class NotCompilable(Exception):
 def compile_pipeline(pipeline: Pipeline) -> Form:
     """The compiled form of a fitted pipeline made by `learn/pipeline.py`. Raises NotCompilable."""
     arrays: dict[str, NDArray[Any]] = {}
+    if isinstance(cast := pipeline.named_steps["cast"], StackedFrame):
+        asked = ", ".join(str(member["version"]) for member in cast.members)
+        raise NotCompilable(f"it asks model {asked} first, which it carries as it was made")
+    if not isinstance(pipeline.named_steps["encode"], ColumnTransformer):
+        raise NotCompilable("it goes on from an earlier model, behind that one's own encoder")
     columns = _columns(pipeline.named_steps["encode"], arrays)
     model = pipeline.named_steps["model"]
     adjusted = model if isinstance(model, AdjustedModel) else None

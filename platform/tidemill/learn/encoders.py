@@ -156,6 +156,22 @@ class FilledColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return numbers
 
 
+class OrderedColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """The named columns of a cast frame as a matrix of float64, as an imported model's trees take them."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803, ARG002
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def transform(self, X: pd.DataFrame) -> NDArray[Any]:  # noqa: N803
+        return X[self.names].to_numpy(dtype=np.float64)
+
+
 class TextTerms(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """TF-IDF of single words and pairs of one text column, kept sparse, or reduced for models that need it dense.
 

@@ -19,6 +19,7 @@ from tidemill.learn.features import TRAIN
 from tidemill.learn.importance import sample
 from tidemill.learn.learnable import truth_of
 from tidemill.learn.metrics import Interval
+from tidemill.learn.pipeline import is_refittable
 from tidemill.learn.scoring import Outputs, outputs
 from tidemill.project import Project
 
@@ -55,7 +56,7 @@ def learning_curve(
     train = features[features["_split"] == TRAIN]
     names = list(project.feature_columns)
     is_large = len(train) * len(names) > MOST_CELLS
-    if wanted is False or (wanted is None and is_large) or not hasattr(pipeline, "fit"):
+    if wanted is False or (wanted is None and is_large) or not is_refittable(pipeline):
         return None
     labels = truth_of(train, project)
     most = _MOST_SECONDS_ASKED if wanted else _MOST_SECONDS

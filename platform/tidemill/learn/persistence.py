@@ -30,7 +30,9 @@ ALLOWED = [
     "tidemill.learn.encoders.ContractFrame",
     "tidemill.learn.encoders.DateParts",
     "tidemill.learn.encoders.FilledColumns",
+    "tidemill.learn.encoders.OrderedColumns",
     "tidemill.learn.encoders.TextTerms",
+    "tidemill.learn.stacked_frame.StackedFrame",
 ]
 STEPS = ["cast", "encode", "model"]
 

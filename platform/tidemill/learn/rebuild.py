@@ -21,6 +21,7 @@ from tidemill.learn import own_model, training
 from tidemill.learn.bundle import load_model
 from tidemill.learn.bundle_info import BundleInfo, checked_bytes, load_info
 from tidemill.learn.bundle_publish import ENVIRONMENT, code_hash, environment
+from tidemill.learn.earlier import read_earlier
 from tidemill.learn.features import TEST, TRAIN
 from tidemill.learn.imports.imported import is_imported
 from tidemill.project import Project
@@ -83,11 +84,16 @@ def rebuild(home: Home, name: str, version: int) -> Rebuilt:
     project = Project.parse(text, info.folder / "contract.yaml")
     rows = _features(home, info)
     train, test = (rows[rows["_split"] == side].reset_index(drop=True) for side in (TRAIN, TEST))
+    kept = load_model(models, version)
     again = training.train(
-        rows, project, model_source=_model_source(info), trials=info.provenance.get("trials") or None
+        rows,
+        project,
+        model_source=_model_source(info),
+        trials=info.provenance.get("trials") or None,
+        earlier=read_earlier(info, kept, project),
     )
     with threadpool_limits(limits=training.THREADS):
-        difference, flips = _compare(load_model(models, version), again.best.pipeline, [train, test], project)
+        difference, flips = _compare(kept, again.best.pipeline, [train, test], project)
     changed = _changed(home, info)
     if (again.best.estimator, again.best.params) != (info.estimator, info.params):
         changed.append(

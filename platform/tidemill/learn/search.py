@@ -98,13 +98,18 @@ Folds = Callable[[dict[str, Any]], Iterator[float]]
 
 @dataclass
 class CandidateSearch:
-    """The settings of one candidate, tried one after another; equal seeds and results give equal settings."""
+    """The settings of one candidate, tried one after another; equal seeds and results give equal settings.
+
+    `first` are settings of an earlier version, tried before the candidate's own; what the space does not allow of
+    them is as in those.
+    """
 
     recipe: Recipe
     project: Project
     budget: Budget
     uneven: bool
     folds: int
+    first: dict[str, Any] | None = None
     trials: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -114,10 +119,21 @@ class CandidateSearch:
         default = dict(self.recipe.default)
         if default and self.recipe.weights is not None and self.recipe.weights[0] in self._space:
             default[self.recipe.weights[0]] = self._space[self.recipe.weights[0]][0]  # type: ignore[index]
+        first = {**default, **self._allowed(self.first or {})}
+        if first != default:
+            self._study.enqueue_trial(first)
         if default:
             self._study.enqueue_trial(default)
         self.best: Trial | None = None
         self.asked = 0
+
+    def _allowed(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What of `params` lies in the space."""
+        return {
+            name: value
+            for name, value in params.items()
+            if name in self._space and _lies_in(self._space[name], value)
+        }
 
     @property
     def name(self) -> str:
@@ -261,6 +277,12 @@ def _space(recipe: Recipe, project: Project, uneven: bool) -> dict[str, list[Any
 def is_uneven(counts: Sequence[int]) -> bool:
     """Whether the rarest class is so rare that balancing is worth a try."""
     return len(counts) > 1 and min(counts) < UNEVEN * sum(counts) / len(counts)
+
+
+def _lies_in(choice: list[Any] | Range, value: Any) -> bool:
+    if isinstance(choice, list):
+        return value in choice
+    return isinstance(value, int | float) and choice.low <= value <= choice.high
 
 
 def _suggest(asked: optuna.Trial, name: str, choice: list[Any] | Range) -> Any:

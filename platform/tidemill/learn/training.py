@@ -8,9 +8,7 @@ cannot be learnt from in `learn/learnable.py`. The held-out rows are not looked 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,7 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -27,7 +24,9 @@ from tidemill.errors import InvalidInput
 from tidemill.learn import metrics
 from tidemill.learn.adjustment import adjust
 from tidemill.learn.candidates import recipe_of
+from tidemill.learn.earlier import NOTHING, Earlier
 from tidemill.learn.features import TRAIN
+from tidemill.learn.fit_notes import notes_of_warnings
 from tidemill.learn.folds import usable_folds
 from tidemill.learn.learnable import checked_truth
 from tidemill.learn.own_model import OwnModels, load_own_models
@@ -114,6 +113,7 @@ class Training:
     calibration: dict[str, Any] = field(default_factory=dict)
     trials: dict[str, int] = field(default_factory=dict)
     model_source: bytes | None = None
+    earlier: Earlier = NOTHING
 
 
 def train(
@@ -124,19 +124,21 @@ def train(
     *,
     model_source: bytes | None = None,
     trials: Mapping[str, int] | None = None,
+    earlier: Earlier = NOTHING,
 ) -> Training:
     """Search, choose and fit on the rows of `features` whose `_split` is train.
 
     Equal rows, project and seed give equal models, unless training.seconds ends the search: then `trials` of the
-    earlier Training does. `model_source` is the project's model.py, where it names classes of it. Raises
+    earlier Training does. `model_source` is the project's model.py, where it names classes of it; `earlier`
+    is what is taken over from earlier versions. Raises
     InvalidInput when there are too few labelled rows, one class or value only, nothing in any feature, no fold on
     which the metric is defined, or when no setting of any candidate worked.
     """
     started = time.perf_counter()
-    rows = features[features["_split"] == TRAIN].reset_index(drop=True)
+    rows = earlier.rows(features[features["_split"] == TRAIN].reset_index(drop=True))
     truth = checked_truth(rows, project, features)
     own = load_own_models(model_source, project.is_classification) if model_source is not None else None
-    work = _Work(rows, truth, project, own, on_progress)
+    work = _Work(rows, truth, project, own, on_progress, earlier)
     budget = Budget(project, trials)
     with threadpool_limits(limits=THREADS):
         baseline = work.baseline()
@@ -160,6 +162,7 @@ def train(
         calibration=adjusted.calibration or {},
         trials=work.asked,
         model_source=model_source if best.estimator.startswith(OWN_PREFIX) else None,
+        earlier=earlier,
     )
 
 
@@ -180,17 +183,18 @@ class _Work:
         project: Project,
         own: OwnModels | None,
         on_progress: Callable[[Progress], None] | None,
+        earlier: Earlier,
     ) -> None:
-        self.project = project
+        self.project, self.earlier = project, earlier
         self.own = own.recipes if own is not None else None
         self.names = list(dict.fromkeys(project.training.candidates))
         self.recipes = [recipe_of(name, project.is_classification, self.own) for name in self.names]
-        self.all_rows, self.all_truth = rows[list(project.feature_columns)], truth
+        self.all_rows, self.all_truth = rows[earlier.columns(project)], truth
         self.classes = [str(name) for name in np.unique(truth)] if project.is_classification else []
         self.sign = -1.0 if project.metric in SMALLER_IS_BETTER else 1.0
         self.notes: list[str] = []
         self.keys, self.truth = self._sample(rows)
-        self.rows = self.keys[list(project.feature_columns)]
+        self.rows = self.keys[earlier.columns(project)]
         self.folds = usable_folds(self.keys, self.truth, project, self.notes)
         self.on_progress = on_progress
         self.best: float | None = None
@@ -226,7 +230,14 @@ class _Work:
         """
         counts = np.unique(self.truth, return_counts=True)[1].tolist() if self.classes else []
         searches = [
-            CandidateSearch(recipe, self.project, budget, is_uneven(counts), len(self.folds))
+            CandidateSearch(
+                recipe,
+                self.project,
+                budget,
+                is_uneven(counts),
+                len(self.folds),
+                self.earlier.first(recipe.name),
+            )
             for recipe in self.recipes
         ]
         total = sum(budget.trials(name) for name in self.names) * len(self.folds) + 1
@@ -249,10 +260,11 @@ class _Work:
             scored: list[Outputs] = []
             before = self.done
             run = partial(self._folds_of, search.name, scored, budget, total)
-            with _notes_of_warnings() as notes:
+            with notes_of_warnings() as notes:
                 trial = search.step(run, must_finish=self.best is None)
             noted[search.name] += notes
-            if search.best is trial:
+            # A setting that was tried before comes back without work, and so without outputs.
+            if search.best is trial and scored:
                 kept[search.name] = scored
                 if self.best is None or self.sign * trial.mean > self.sign * self.best:
                     self.best = trial.mean
@@ -284,7 +296,7 @@ class _Work:
         """Fit and score one setting on each fold; outputs go to `scored`."""
         scores: list[float] = []
         for fit, held in self.folds:
-            pipeline = make_pipeline(self.project, name, params, len(fit), self.own)
+            pipeline = make_pipeline(self.project, name, params, len(fit), self.own, self.earlier)
             pipeline.fit(self.rows.iloc[fit], self.truth[fit])
             found = self._outputs(pipeline, held)
             answers = found.scores if found.probabilities is None else found.probabilities
@@ -312,10 +324,10 @@ class _Work:
         reasons: list[str] = []
         for candidate, scored in sorted(found, key=lambda pair: -self.sign * pair[0].cv_mean):
             pipeline = make_pipeline(
-                self.project, candidate.name, candidate.params, len(self.all_rows), self.own
+                self.project, candidate.name, candidate.params, len(self.all_rows), self.own, self.earlier
             )
             try:
-                with _notes_of_warnings() as notes:
+                with notes_of_warnings() as notes:
                     pipeline.fit(self.all_rows, self.all_truth)
             except Exception as failure:  # noqa: BLE001 - as in a trial: told, and the next best is taken
                 reasons.append(f"{candidate.name} was left out: {reason_of(failure)} when fitted on all rows")
@@ -361,23 +373,6 @@ def _unworked(search: CandidateSearch) -> str:
         return f"{search.name} was not tried: the time was over"
     reason = next((trial.error for trial in search.trials if trial.error), "the time was over")
     return f"{search.name} was left out: {reason}"
-
-
-@contextmanager
-def _notes_of_warnings() -> Iterator[list[str]]:
-    """Turn scikit-learn's warning of an unfinished fit into a note on the candidate."""
-    notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        yield notes
-    unfinished = 0
-    for warning in caught:
-        if issubclass(warning.category, ConvergenceWarning):
-            unfinished += 1
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    if unfinished:
-        notes.append(f"{unfinished} fits stopped before they converged")
 
 
 def _out_of_fold(work: _Work, scored: list[Outputs]) -> pd.DataFrame:

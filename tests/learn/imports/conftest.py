@@ -37,6 +37,7 @@ class Place:
     state: State
     project: Project
     features: pd.DataFrame
+    features_sha256: str = ""
 
     @property
     def matrix(self) -> Any:
@@ -62,8 +63,8 @@ def place(root: Path, text: str, raw: pd.DataFrame) -> Place:
     labels = labels_from_column(raw, project, 1)
     store.publish_frame("labels", labels, parents={"raw": 1})
     features = build_features(raw, labels, project)
-    store.publish_frame("features", features, parents={"raw": 1, "labels": 1})
-    return Place(home, open_state(home, None), project, features)
+    table = store.publish_frame("features", features, parents={"raw": 1, "labels": 1})
+    return Place(home, open_state(home, None), project, features, table.sha256)
 
 
 def rows(count: int = 300) -> pd.DataFrame:

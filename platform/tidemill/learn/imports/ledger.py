@@ -11,6 +11,8 @@ import os
 import re
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,15 @@ def pending(home: Home, project: str, settle: float = 0.0) -> list[Path]:
     until = time.time() - settle
     found = (path for path in where.iterdir() if not path.name.startswith("."))
     return sorted(path for path in found if path.lstat().st_mtime <= until or settle <= 0.0)
+
+
+@contextmanager
+def taking(home: Home, project: str) -> Iterator[None]:
+    """Held by whoever takes files out of the import folder: two at once would make two models of one file."""
+    where = _records(home, project)
+    where.mkdir(parents=True, exist_ok=True)
+    with locked(where / ".taking.lock", what="the import folder"):
+        yield
 
 
 def drop(home: Home, project: str, name: str, data: bytes, options: dict[str, Any]) -> dict[str, Any]:

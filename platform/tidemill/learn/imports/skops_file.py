@@ -130,6 +130,12 @@ def _check_array(member: str, head: bytes) -> None:
     """The header of a .npy member: no objects (those are pickled), no more cells than fit."""
     if not head.startswith(b"\x93NUMPY"):
         raise refused("truncated", f"{member} is no array")
+    # Without the cells behind it, in which any bytes may stand (numpy.lib.format: the length is at 8).
+    wide = 2 if head[6:7] == b"\x01" else 4
+    end = 8 + wide + int.from_bytes(head[8 : 8 + wide], "little")
+    if end > len(head):
+        raise refused("pickle", f"{member} has a header that is not understood")
+    head = head[8 + wide : end]
     found = re.search(rb"'descr': *'([^']*)'.*'shape': *\(([^)]*)\)", head, re.DOTALL)
     if found is None:
         if re.search(rb"'descr': *\[", head) and b"O'" not in head:

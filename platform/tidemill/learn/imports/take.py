@@ -93,7 +93,9 @@ def import_pending(
     A file that fails stops no other. A file stays where it is when trying again can help, such as when a library is
     missing.
     """
-    return [_take(home, state, project, file, actor) for file in ledger.pending(home, project.name, settle)]
+    with ledger.taking(home, project.name):
+        files = ledger.pending(home, project.name, settle)
+        return [_take(home, state, project, file, actor) for file in files]
 
 
 def _take(home: Home, state: State, project: Project, file: Path, actor: str) -> dict[str, Any]:
