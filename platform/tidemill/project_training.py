@@ -157,8 +157,8 @@ class Training(Part):
     )
     calibration: Literal["auto", "none", "isotonic", "sigmoid"] = Field(
         "auto",
-        description="How probabilities of a binary task are put right; auto: the one that helps on out-of-fold "
-        "scores, if any does.",
+        description="How probabilities are put right, of several classes each against the rest; auto: the one that "
+        "helps on out-of-fold scores, if any does.",
     )
     threshold: Threshold | None = Field(
         None, description="How the threshold of a binary task is chosen; unset: it is serving.threshold."

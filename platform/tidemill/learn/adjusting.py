@@ -1,7 +1,8 @@
-"""What is put right of a binary model after its search: its probabilities, and from which of them it says yes.
+"""What is put right of a model after its search: its probabilities, and from which of them a binary one says yes.
 
 Both are chosen on out-of-fold scores of train rows alone, and kept in the model's last step, so that whoever loads
-the model has them. Applying a calibration is in `serve/calibration.py`.
+the model has them. Applying a calibration is in `serve/calibration.py`; more than two classes are in
+`learn/adjusting_classes.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from tidemill.project_training import Threshold
-from tidemill.serve.calibration import LEAST, Calibration
+from tidemill.serve.calibration import LEAST, Calibration, OneVsRest
 
 # An isotonic map follows chance where rows are few (Niculescu-Mizil and Caruana, ICML 2005).
 ISOTONIC_ROWS = 1_000
@@ -32,10 +33,13 @@ SURE = 2.0
 
 
 class AdjustedModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A fitted binary `model` with its `calibration` (or None) of the class `positive`, and its `threshold`."""
+    """A fitted binary `model` with its `calibration` (or None) of the class `positive`, and its `threshold`.
+
+    Without `positive` it is of several classes, and its calibration one for each.
+    """
 
     def __init__(
-        self, model: Any, positive: str, calibration: dict[str, Any] | None, threshold: float | None
+        self, model: Any, positive: str | None, calibration: dict[str, Any] | None, threshold: float | None
     ) -> None:
         self.model = model
         self.positive = positive
@@ -62,9 +66,14 @@ class AdjustedModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         probabilities = np.asarray(self.model.predict_proba(X), dtype=np.float64)
         if self.calibration is None:
             return probabilities
+        if self.positive is None:
+            return OneVsRest(self.calibration).many(probabilities)
         return calibrated(probabilities, self._place, self.calibration)
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        if self.positive is None:
+            likeliest: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+            return likeliest
         place, threshold = self._place, 0.5 if self.threshold is None else self.threshold
         said = np.where(self.predict_proba(X)[:, place] >= threshold, place, 1 - place)
         found: NDArray[Any] = self.classes_[said]
@@ -72,7 +81,7 @@ class AdjustedModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def _place(self) -> int:
-        return [str(name) for name in self.classes_].index(self.positive)
+        return [str(name) for name in self.classes_].index(str(self.positive))
 
 
 def calibrated(probabilities: NDArray[Any], place: int, calibration: dict[str, Any]) -> NDArray[Any]:
@@ -125,7 +134,7 @@ def choose_calibration(
         if crossed is None:
             continue
         losses = _losses(crossed, hits)
-        if wanted != "auto" or _surely_positive(best - losses):
+        if wanted != "auto" or surely_positive(best - losses):
             kept, best = (kind, crossed), losses
     document = fit_calibration(kept[0], scores, hits) if kept is not None else None
     if kept is None or document is None:
@@ -177,7 +186,8 @@ def _losses(scores: NDArray[Any], hits: NDArray[Any]) -> NDArray[Any]:
     return losses
 
 
-def _surely_positive(gains: NDArray[Any]) -> bool:
+def surely_positive(gains: NDArray[Any]) -> bool:
+    """Whether the mean of `gains`, one a row, is more than two standard errors above zero."""
     return bool(gains.mean() > SURE * gains.std() / np.sqrt(len(gains)))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from tidemill.learn.adjusting import AdjustedModel, choose_calibration, choose_threshold
+from tidemill.learn.adjusting_classes import choose_calibrations
 from tidemill.learn.folds import Fold
 from tidemill.learn.scoring import Outputs, answers, positive_class
 from tidemill.project import Project
@@ -22,8 +23,8 @@ from tidemill.project import Project
 @dataclass(frozen=True)
 class Adjustment:
     """The pipeline with its calibration and threshold, its out-of-fold outputs put right likewise, and what is said
-    of both: `threshold` and `calibration` are None and {} unless the task is binary, `threshold_choice` None unless
-    training.threshold asks for one.
+    of both: `threshold` is None unless the task is binary, `calibration` None in a regression, `threshold_choice`
+    None unless training.threshold asks for one.
     """
 
     pipeline: Pipeline
@@ -36,7 +37,7 @@ class Adjustment:
 def adjust(
     pipeline: Pipeline, scored: list[Outputs], truth: NDArray[Any], folds: Sequence[Fold], project: Project
 ) -> Adjustment:
-    """Calibrate a fitted binary model and choose its threshold; other models stay as they are.
+    """Calibrate a fitted classifier and choose the threshold of a binary one; a regression stays as it is.
 
     `scored` are the outputs for the held-out rows of each of `folds`, `truth` the labels these count in. The
     out-of-fold scores that come back were each calibrated by the other folds.
@@ -44,7 +45,9 @@ def adjust(
     classes = scored[0].classes
     positive = positive_class(classes, project)
     if positive is None:
-        return Adjustment(pipeline, scored)
+        return (
+            _of_classes(pipeline, scored, truth, folds, project) if classes else Adjustment(pipeline, scored)
+        )
     hits = truth[np.concatenate([fold[1] for fold in folds])] == positive
     numbers = np.repeat(np.arange(len(folds)), [len(fold[1]) for fold in folds])
     scores = np.concatenate([found.scores for found in scored])
@@ -66,3 +69,30 @@ def adjust(
         pair = np.column_stack([own if name == positive else 1.0 - own for name in classes])
         parts.append(answers(pair, classes, project, threshold))
     return Adjustment(pipeline, parts, threshold, choice, calibrating.said)
+
+
+def _of_classes(
+    pipeline: Pipeline, scored: list[Outputs], truth: NDArray[Any], folds: Sequence[Fold], project: Project
+) -> Adjustment:
+    """The same for a task without a positive class, which has no threshold."""
+    classes = scored[0].classes
+    numbers = np.repeat(np.arange(len(folds)), [len(fold[1]) for fold in folds])
+    calibrating = choose_calibrations(
+        project.training.calibration,
+        np.concatenate([found.probabilities for found in scored if found.probabilities is not None]),
+        truth[np.concatenate([fold[1] for fold in folds])],
+        classes,
+        numbers,
+    )
+    if calibrating.document is None:
+        return Adjustment(pipeline, scored, calibration=calibrating.said)
+    name, model = pipeline.steps[-1]
+    # Maps lie in the model's own order of classes.
+    maps = [calibrating.document["maps"][classes.index(str(own))] for own in model.classes_]
+    last = AdjustedModel(model, None, {**calibrating.document, "maps": maps}, None)
+    parts = [
+        answers(calibrating.probabilities[numbers == number], classes, project)
+        for number in range(len(folds))
+    ]
+    pipeline = Pipeline([*pipeline.steps[:-1], (name, last)])
+    return Adjustment(pipeline, parts, calibration=calibrating.said)

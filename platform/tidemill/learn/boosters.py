@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.utils.class_weight import compute_sample_weight
 
 from tidemill.errors import InvalidInput
 
@@ -67,7 +68,8 @@ BOOSTERS = {
         "XGBRegressor",
         {"trees": "n_estimators", "depth": "max_depth", "l2": "reg_lambda", "features": "colsample_bytree"},
         {"n_jobs": 1, "verbosity": 0, "tree_method": "hist"},
-        None,
+        # It has none for more than two classes; CodedClassifier gives it weights of rows instead.
+        ("balanced", True),
         _DEFAULT,
     ),
     "catboost": Booster(
@@ -115,13 +117,14 @@ def make_booster(
     if name == "lightgbm" and "max_depth" in named:
         named.setdefault("num_leaves", min(2 ** int(named["max_depth"]) - 1, 63))
     kind = getattr(module, booster.classifier if classification else booster.regressor)
+    is_balanced = bool(named.pop("balanced", False))
     model = kind(**{**booster.fixed, **named})
     if start is not None:
         given = (model, start.library, start.data)
-        return (
-            ContinuedClassifier(*given, list(start.classes)) if classification else ContinuedRegressor(*given)
-        )
-    return CodedClassifier(model) if classification else PlainRegressor(model)
+        if not classification:
+            return ContinuedRegressor(*given)
+        return ContinuedClassifier(*given, list(start.classes), is_balanced)
+    return CodedClassifier(model, is_balanced) if classification else PlainRegressor(model)
 
 
 def native_bytes(library: str, fitted: Any) -> bytes:
@@ -137,12 +140,19 @@ def native_bytes(library: str, fitted: Any) -> bytes:
         return file.read_bytes()
 
 
-def _gone_on(model: Any, X: NDArray[Any], y: NDArray[Any], library: str, start: bytes) -> Any:  # noqa: N803
+def _gone_on(
+    model: Any,
+    X: NDArray[Any],  # noqa: N803
+    y: NDArray[Any],
+    library: str,
+    start: bytes,
+    **weights: Any,
+) -> Any:
     """A clone of `model` fitted on top of the trees in `start`, a file of `library`."""
     module = importlib.import_module(library)
     fresh = clone(model)
     if library == "lightgbm":
-        fresh.fit(X, y, init_model=module.Booster(model_str=start.decode("utf-8")))
+        fresh.fit(X, y, init_model=module.Booster(model_str=start.decode("utf-8")), **weights)
         # It keeps the old booster beside the new one, though that holds all trees; a model file need not.
         fresh._Booster = module.Booster(model_str=fresh.booster_.model_to_string())
         return fresh
@@ -150,22 +160,29 @@ def _gone_on(model: Any, X: NDArray[Any], y: NDArray[Any], library: str, start: 
         trees = module.Booster()
         trees.load_model(bytearray(start))
         trees.feature_names = trees.feature_types = None
-        return fresh.fit(X, y, xgb_model=trees)
+        return fresh.fit(X, y, xgb_model=trees, **weights)
     begun = type(fresh)()
     begun.load_model(blob=start)
-    return fresh.fit(X, y, init_model=begun)
+    return fresh.fit(X, y, init_model=begun, **weights)
 
 
 class CodedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Gives a library labels as numbers from 0, and the caller its own labels back."""
+    """Gives a library labels as numbers from 0, and the caller its own labels back.
 
-    def __init__(self, model: Any) -> None:
+    `balanced` weighs rows so that rare classes count as much as common ones, where a library does not.
+    """
+
+    def __init__(self, model: Any, balanced: bool = False) -> None:
         self.model = model
+        self.balanced = balanced
+
+    def _weights(self, codes: NDArray[Any]) -> dict[str, Any]:
+        return {"sample_weight": compute_sample_weight("balanced", codes)} if self.balanced else {}
 
     def fit(self, X: NDArray[Any], y: NDArray[Any]) -> Self:  # noqa: N803
         self.classes_, codes = np.unique(y, return_inverse=True)
         self.n_features_in_ = X.shape[1]
-        self.model_ = clone(self.model).fit(np.asarray(X), codes)
+        self.model_ = clone(self.model).fit(np.asarray(X), codes, **self._weights(codes))
         return self
 
     def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
@@ -200,8 +217,10 @@ class ContinuedClassifier(CodedClassifier):
     Fitted, it holds those trees and its own in one model.
     """
 
-    def __init__(self, model: Any, library: str, start: bytes, classes: list[str]) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: Any, library: str, start: bytes, classes: list[str], balanced: bool = False
+    ) -> None:
+        super().__init__(model, balanced)
         self.library = library
         self.start = start
         self.classes = classes
@@ -216,7 +235,8 @@ class ContinuedClassifier(CodedClassifier):
             )
         self.n_features_in_ = X.shape[1]
         numbers = np.array([codes[str(label)] for label in y])
-        self.model_ = _gone_on(self.model, np.asarray(X), numbers, self.library, self.start)
+        weights = self._weights(numbers)
+        self.model_ = _gone_on(self.model, np.asarray(X), numbers, self.library, self.start, **weights)
         return self
 
 

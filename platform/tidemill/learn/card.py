@@ -132,7 +132,22 @@ def _what(bundle: BundleInfo, project: Mapping[str, Any]) -> Bullets:
         lines.append(
             ("Positive class: ", Code(bundle.positive), f", from a probability of {bundle.threshold:g}")
         )
-    return Bullets([*lines, *_taken_over(bundle), *_serving(bundle.provenance.get("scorer"))])
+    return Bullets(
+        [*lines, *_calibrated(bundle), *_taken_over(bundle), *_serving(bundle.provenance.get("scorer"))]
+    )
+
+
+def _calibrated(bundle: BundleInfo) -> list[Text]:
+    """What was done to the probabilities."""
+    found = bundle.provenance.get("calibration")
+    if not found:
+        return []
+    if found["kind"] == "none":
+        return [f"Probabilities are the model's own: calibration was left out, {found['reason']}"]
+    return [
+        f"Probabilities are calibrated ({found['kind']}): the log loss out of fold went from "
+        f"{number(found['log_loss_before'])} to {number(found['log_loss_after'])}"
+    ]
 
 
 def _taken_over(bundle: BundleInfo) -> list[Text]:

@@ -88,8 +88,10 @@ def compile_pipeline(pipeline: Pipeline) -> Form:
     else:
         document["model"] = _boosting(model, arrays)
     if adjusted is not None and adjusted.calibration is not None:
-        at = (classes or []).index(adjusted.positive)
-        document["calibration"] = {"at": at, **adjusted.calibration}
+        document["calibration"] = adjusted.calibration
+        if adjusted.positive is not None:
+            at = (classes or []).index(adjusted.positive)
+            document["calibration"] = {"at": at, **adjusted.calibration}
     return Form(document, arrays)
 
 

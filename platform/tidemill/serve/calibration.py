@@ -1,14 +1,15 @@
-"""Calibration: the monotone map from what a binary model says to a probability that can be taken at its word.
+"""Calibration: the monotone map from what a model says of a class to a probability that can be taken at its word.
 
 Here belongs applying a map, to one number by plain Python and to many by numpy, since the prediction service must
-not import scikit-learn. Fitting one, and whether it helps, is in `learn/adjusting.py`.
+not import scikit-learn. Fitting one, and whether it helps, is in `learn/adjusting.py` and
+`learn/adjusting_classes.py`.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,3 +68,38 @@ class Calibration:
             return smooth
         straight: NDArray[Any] = np.interp(probabilities, self._x, self._y)
         return straight
+
+
+class OneVsRest:
+    """A map for each of several classes: {"kind": "one_vs_rest", "maps": [map or None, ...]}, in the model's order.
+
+    Each class is put right against the rest, then the row is made to add up to 1 (Zadrozny and Elkan, KDD 2002); a
+    class without a map stays as it is. Raises ValueError when the data is no such thing.
+    """
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        if document["kind"] != "one_vs_rest" or not document["maps"]:
+            raise ValueError("a calibration of classes needs a map for each")
+        self._maps = [Calibration(one) if one is not None else None for one in document["maps"]]
+
+    def one(self, probabilities: Sequence[float]) -> list[float]:
+        """The calibrated probabilities of one row."""
+        found = [
+            own if calibration is None else calibration.one(own)
+            for own, calibration in zip(probabilities, self._maps, strict=True)
+        ]
+        total = sum(found)
+        return [own / total for own in found] if total > 0 else [1.0 / len(found)] * len(found)
+
+    def many(self, probabilities: NDArray[Any]) -> NDArray[Any]:
+        """The same for rows x classes of float64."""
+        found = np.column_stack(
+            [
+                probabilities[:, place] if calibration is None else calibration.many(probabilities[:, place])
+                for place, calibration in enumerate(self._maps)
+            ]
+        )
+        total = found.sum(axis=1, keepdims=True)
+        even = np.full_like(found, 1.0 / found.shape[1])
+        shared: NDArray[Any] = np.divide(found, total, out=even, where=total > 0)
+        return shared

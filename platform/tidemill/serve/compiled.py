@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tidemill.errors import Corrupt
 from tidemill.learn.bundle_info import checked_bytes, load_info
 from tidemill.project import Project
-from tidemill.serve.calibration import Calibration
+from tidemill.serve.calibration import Calibration, OneVsRest
 from tidemill.serve.encoding import column
 from tidemill.serve.scorer import Score, Scorer, Values, Verdict
 from tidemill.serve.trees import Trees
@@ -82,8 +82,12 @@ class CompiledModel:
             model = document["model"]
             self._link: str = model["link"]
             calibration = document.get("calibration")
-            self._calibration = None if calibration is None else Calibration(calibration)
-            self._calibrated = 1 if calibration is None else int(calibration["at"])
+            self._calibration: Calibration | None = None
+            self._of_classes: OneVsRest | None = None
+            if calibration is not None and "maps" in calibration:
+                self._of_classes = OneVsRest(calibration)
+            elif calibration is not None:
+                self._calibration, self._calibrated = Calibration(calibration), int(calibration["at"])
             self._trees: Trees | None = None
             if model["kind"] == "linear":
                 self._coef, self._intercept = arrays["coef"], arrays["intercept"]
@@ -135,6 +139,8 @@ class CompiledModel:
 
     def _answer(self, raw: list[float]) -> list[float]:
         answer = _linked(raw, self._link)
+        if self._of_classes is not None:
+            return self._of_classes.one(answer)
         if self._calibration is None:
             return answer
         own = self._calibration.one(answer[self._calibrated])
