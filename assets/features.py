@@ -96,10 +96,10 @@ def _label_noise(project: Project) -> Any:
         description="The labels are those that the features speak for, judged by a model that did not see them.",
     )
     def label_noise(features: TableVersion, home: HomeResource) -> AssetCheckResult:
-        from tidemill.labels.suspects import examine
+        from tidemill.labels.suspects import CHECKED_ROWS, examine
 
         rows = features.to_pandas()
-        found = examine(rows, rows["_label"], home.project(project.name))
+        found = examine(rows, rows["_label"], home.project(project.name), most_rows=CHECKED_ROWS)
         said = f"{len(found.suspects)} of {found.looked} labels are suspects, {found.plain} of them plainly"
         if found.is_noisy:
             first = ", ".join(found.suspects["_row"].head(5))

@@ -265,19 +265,19 @@ class _Nodes:
         self.missing_left = parts["missing_left"]
         self.value = parts["value"]
 
-    def order(self) -> tuple[list[int], list[int]]:
+    def order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Nodes by level with siblings side by side, and where the left child of each lies (itself at a leaf)."""
-        order, left = [0], []
-        place = 0
-        while place < len(order):
-            node = order[place]
-            if self.feature[node] < 0:
-                left.append(place)
-            else:
-                left.append(len(order))
-                order += [int(self.left[node]), int(self.right[node])]
-            place += 1
-        return order, left
+        level = np.zeros(1, dtype=np.int64)
+        levels, lefts, start = [level], [], 0
+        while len(level):
+            inner = level[self.feature[level] >= 0]
+            left = np.arange(start, start + len(level))
+            start += len(level)
+            left[self.feature[level] >= 0] = start + 2 * np.arange(len(inner))
+            level = np.column_stack([self.left[inner], self.right[inner]]).astype(np.int64).ravel()
+            levels.append(level)
+            lefts.append(left)
+        return np.concatenate(levels), np.concatenate(lefts)
 
 
 def _lay_out(trees: list[_Nodes], arrays: dict[str, NDArray[Any]]) -> None:
@@ -291,7 +291,7 @@ def _lay_out(trees: list[_Nodes], arrays: dict[str, NDArray[Any]]) -> None:
         leaf = tree.feature[order] < 0
         parts["feature"].append(tree.feature[order].astype(np.int32))
         parts["threshold"].append(np.where(leaf, np.inf, tree.threshold[order]))
-        parts["left"].append((np.array(left) + start).astype(np.int32))
+        parts["left"].append((left + start).astype(np.int32))
         parts["missing_left"].append(tree.missing_left[order] | leaf)
         parts["value"].append(tree.value[order].astype(np.float64))
         roots.append(start)

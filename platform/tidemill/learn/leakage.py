@@ -13,6 +13,7 @@ import pandas as pd
 
 from tidemill.labels.column import label_text
 from tidemill.learn.features import TEST, TRAIN
+from tidemill.learn.importance import sample
 from tidemill.project import NUMERIC, TEMPORAL, Project
 
 Kind = Literal[
@@ -26,6 +27,10 @@ _MANY_ROWS = 100
 _TOO_GOOD_RANKING = 0.995
 _TOO_SURE = 0.99
 _TOO_STRAIGHT = 0.999  # share of the label's variance
+# Each column is looked at on so many rows; only one that seems to leak there is looked at on all.
+_SCREENED_ROWS = 100_000
+# Whether a column equals the label shows on the first rows; turning every number into text takes long.
+_FIRST_ROWS = 50
 # Rows of continuous measurements do not coincide by chance; a twentieth of them is a copied file.
 _TWINS_ALLOWED = 0.05
 
@@ -48,7 +53,7 @@ def find_leakage(features: pd.DataFrame, project: Project) -> list[Leak]:
     columns = [name for name in features.columns if not name.startswith("_")]
     leaks = [
         *_forbidden_columns(columns, project),
-        *(leak for name in columns if (leak := _tells_target(features, name, project)) is not None),
+        *(leak for name in columns if (leak := _column_leak(features, name, project)) is not None),
     ]
     return [*leaks, *_shared_rows(features), *_shared_values(features, columns)]
 
@@ -64,6 +69,14 @@ def _forbidden_columns(columns: list[str], project: Project) -> list[Leak]:
     return leaks
 
 
+def _column_leak(features: pd.DataFrame, name: str, project: Project) -> Leak | None:
+    if len(features) > _SCREENED_ROWS:
+        few = features[[name, "_label"]].iloc[sample(len(features), _SCREENED_ROWS, project.training.seed)]
+        if _tells_target(few, name, project) is None:
+            return None
+    return _tells_target(features, name, project)
+
+
 def _tells_target(features: pd.DataFrame, name: str, project: Project) -> Leak | None:
     column = project.columns.get(name)
     if name == project.target or (column is not None and column.type == "text"):
@@ -73,8 +86,7 @@ def _tells_target(features: pd.DataFrame, name: str, project: Project) -> Leak |
         return None
     if not project.is_classification:
         return _tells_number(known, name)
-    texts = known[name].map(label_text).to_numpy(dtype=object)
-    if bool((texts == known["_label"].to_numpy(dtype=object)).all()):
+    if _is_label(known.head(_FIRST_ROWS), name) and _is_label(known, name):
         return Leak("target_among_features", name, f"{name!r} equals the label in every row", True)
     ordered = column is not None and column.type in NUMERIC | TEMPORAL
     if (_separates if ordered else _determines)(known, name):
@@ -83,6 +95,11 @@ def _tells_target(features: pd.DataFrame, name: str, project: Project) -> Leak |
     if len(known) >= _MANY_ROWS and (told := (_ranks if ordered else _nearly_determines)(known, name)):
         return Leak("predicts_target", name, f"{name!r} alone {told}: {_ADVICE}", False)
     return None
+
+
+def _is_label(known: pd.DataFrame, name: str) -> bool:
+    texts = known[name].map(label_text).to_numpy(dtype=object)
+    return bool((texts == known["_label"].to_numpy(dtype=object)).all())
 
 
 def _tells_number(known: pd.DataFrame, name: str) -> Leak | None:
@@ -153,9 +170,9 @@ def _shared_rows(features: pd.DataFrame) -> list[Leak]:
 def _shared_values(features: pd.DataFrame, columns: list[str]) -> list[Leak]:
     if not columns:
         return []
-    keys = pd.util.hash_pandas_object(features[columns].astype("string"), index=False)
+    keys = pd.util.hash_pandas_object(features[columns], index=False)
     is_test = (features["_split"] == TEST).to_numpy(dtype=bool)
-    twins = keys[is_test].isin(set(keys[~is_test]))
+    twins = keys[is_test].isin(keys[~is_test])
     if not twins.any():
         return []
     share = float(twins.mean())

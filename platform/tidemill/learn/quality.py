@@ -75,8 +75,7 @@ def _column(values: pd.Series, name: str, project: Project) -> Iterator[Concern]
 def _rows(features: pd.DataFrame, columns: list[str], project: Project) -> Iterator[Concern]:
     if not columns or len(features) < ENOUGH_ROWS:
         return
-    values = features[columns].astype("string").fillna("")
-    keys = pd.util.hash_pandas_object(values, index=False)
+    keys = pd.util.hash_pandas_object(features[columns], index=False)
     keyed = pd.DataFrame({"key": keys.to_numpy(), "label": features["_label"].to_numpy()})
     doubled = keyed.duplicated(keep="first").to_numpy(dtype=bool)
     if (count := int(doubled.sum())) > DUPLICATES_ALLOWED * len(features):
