@@ -1,5 +1,6 @@
 """Compiled scorers against scikit-learn: every candidate x task x mix of columns, on records made by hypothesis."""
 
+import math
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
@@ -160,6 +161,27 @@ def test_a_scorer_that_differs_is_not_written(monkeypatch: pytest.MonkeyPatch) -
     assert data is None
     assert said["form"] == "scikit-learn"
     assert said["max_abs_difference"] > LARGEST_DIFFERENCE
+
+
+def test_of_many_trees_some_records_are_walked_one_by_one_and_all_are_encoded_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline, project, _, rows = fitted("random_forest", "binary", "mixed")
+    monkeypatch.setattr("tidemill.learn.proof.MOST_WALKS", 12 * 800)
+    data, said = compiled_scorer(pipeline, project, rows)
+    assert data is not None
+    assert 0 < said["records_one_by_one"] < said["records"]
+
+    whole = CompiledModel.row
+
+    def slipped(self: CompiledModel, record: Any) -> list[float]:
+        row = whole(self, record)
+        return [row[0] + 1.0, *row[1:]] if record["kind"] == "(no such value)" else row
+
+    monkeypatch.setattr(CompiledModel, "row", slipped)
+    data, said = compiled_scorer(pipeline, project, rows)
+    assert data is None
+    assert said["max_abs_difference"] == math.inf
 
 
 def test_a_wide_table_is_proved_in_bounded_time() -> None:

@@ -180,9 +180,11 @@ def _serving(scorer: Mapping[str, Any] | None) -> list[Text]:
     if scorer is None:
         return []
     if scorer["form"] == "compiled":
+        single = scorer.get("records_one_by_one", scorer["records"])
+        also = f" ({single} of them one by one as well)" if single < scorer["records"] else ""
         return [
-            f"Served compiled: on {scorer['records']} records its answers differ from the library's by at most "
-            f"{scorer['max_abs_difference']:.1e}, and no label differs"
+            f"Served compiled: on {scorer['records']} records{also} its answers differ from the library's by at "
+            f"most {scorer['max_abs_difference']:.1e}, and no label differs"
         ]
     if scorer["form"] != "scikit-learn":
         return [f"Served by {scorer['form']}: {scorer['reason']}"]

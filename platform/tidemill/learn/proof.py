@@ -22,6 +22,7 @@ from tidemill.learn.features import TRAIN
 from tidemill.learn.training import THREADS
 from tidemill.project import CATEGORICAL, NUMERIC, Column, Project
 from tidemill.serve.compiled import CompiledModel, Form, read_form
+from tidemill.serve.trees import MOST_LISTED
 
 LARGEST_DIFFERENCE = 1e-9
 MOST_ROWS = 500
@@ -33,6 +34,9 @@ MOST_THRESHOLDS = 40
 MOST_THRESHOLDS_IN_ALL = 400
 # Records compared at once: a wide table has many.
 LOT = 1000
+# Walks down a tree that are made one record at a time; a walk in numpy of a single record costs as much as so many.
+MOST_WALKS = 150_000
+WALKS_OF_NUMPY = 300
 # Around them float32 and float64 part ways, or the encoders clip.
 EDGES = (0.0, -1.0, 0.1, 16_777_217.0, 1e-46, 1e30, -1e38, 1e38, 1e39)
 
@@ -53,23 +57,42 @@ def compiled_scorer(
     data = form.to_bytes()
     read = read_form(data, project.name)
     model, records = CompiledModel(read, project.name), trial_records(read, project, rows)
-    count, difference, flips = 0, 0.0, 0
+    count, single, difference, flips, every = 0, 0, 0.0, 0, _stride(read)
     while lot := list(islice(records, LOT)):
-        apart, flipped = compare(pipeline, model, project, lot)
+        apart, flipped = compare(pipeline, model, project, lot, every)
         count, difference, flips = count + len(lot), max(difference, apart), flips + flipped
-    found = {"records": count, "max_abs_difference": difference, "label_flips": flips}
+        single += len(range(0, len(lot), every))
+    found = {
+        "records": count,
+        "records_one_by_one": single,
+        "max_abs_difference": difference,
+        "label_flips": flips,
+    }
     if flips or not difference <= LARGEST_DIFFERENCE:
         reason = f"it differed from the pipeline by {difference:.2g} and in {flips} labels"
         return None, {"form": "scikit-learn", "reason": reason, **found}
     return data, {"form": "compiled", **found}
 
 
-def compare(
-    pipeline: Pipeline, model: CompiledModel, project: Project, records: Sequence[Record]
-) -> tuple[float, int]:
-    """The largest difference and the number of labels that differ, one by one and as a batch.
+def _stride(form: Form) -> int:
+    """Every how many records one is walked by itself: all of a small model, not a multiple of VARIED."""
+    if "roots" not in form.arrays:
+        return 1
+    walks = len(form.arrays["roots"])
+    if len(form.arrays["feature"]) > MOST_LISTED:
+        walks = max(walks, WALKS_OF_NUMPY)
+    expected = MOST_ROWS + VARIED * MOST_THRESHOLDS_IN_ALL * 6
+    every = max(1, walks * expected // MOST_WALKS)
+    return every + 1 if every > 1 and every % VARIED == 0 else every
 
-    Differences of a regression are relative where the answer is larger than 1.
+
+def compare(
+    pipeline: Pipeline, model: CompiledModel, project: Project, records: Sequence[Record], every: int = 1
+) -> tuple[float, int]:
+    """The largest difference and the number of labels that differ: all as a batch, each `every`-th by itself.
+
+    A record by itself is encoded and walked by code of its own. Where not all are walked, the encoding of all is
+    compared. Differences of a regression are relative where the answer is larger than 1.
     """
     columns = list(project.feature_columns)
     frame = pd.DataFrame(
@@ -81,15 +104,19 @@ def compare(
         else:
             truth = np.asarray(pipeline.predict_proba(frame), dtype=np.float64)
     largest, flips = 0.0, 0
-    for answers in ([model.one(record) for record in records], model.many(records)):
+    if every > 1:
+        rows = np.array([model.row(record) for record in records])
+        largest = 0.0 if np.array_equal(rows, model.matrix(records), equal_nan=True) else math.inf
+    alone = [model.one(record) for record in records[::every]]
+    for answers, wanted in ((alone, truth[::every]), (model.many(records), truth)):
         own = np.array(answers, dtype=np.float64)
-        apart = np.abs(own - truth)
+        apart = np.abs(own - wanted)
         if not project.is_classification:
-            apart = apart / np.maximum(1.0, np.abs(truth))
+            apart = apart / np.maximum(1.0, np.abs(wanted))
         largest = max(largest, float(apart.max()) if np.isfinite(apart).all() else math.inf)
         if project.is_classification:
             threshold = threshold_of(pipeline, project.serving.threshold)
-            flips += int((_labels(own, project, threshold) != _labels(truth, project, threshold)).sum())
+            flips += int((_labels(own, project, threshold) != _labels(wanted, project, threshold)).sum())
     return largest, flips
 
 

@@ -110,29 +110,41 @@ class CompiledModel:
 
     def one(self, record: Values) -> list[float]:
         """Probabilities, or one number, of one record."""
+        if self._trees is not None:
+            return self._answer(self._trees.one(self.row(record)))
         places: list[int] = []
         numbers: list[float] = []
         for each in self._columns:
             each.put(record[each.name], places, numbers)
-        if self._trees is not None:
-            row = [0.0] * self._width
-            for place, number in zip(places, numbers, strict=True):
-                row[place] = number
-            return self._answer(self._trees.one(row))
         raw = [
             sum(map(mul, map(weights.__getitem__, places), numbers)) + offset
             for weights, offset in zip(self._weights, self._offsets, strict=True)
         ]
         return self._answer(raw)
 
+    def row(self, record: Values) -> list[float]:
+        """One record as the numbers that trees look at."""
+        places: list[int] = []
+        numbers: list[float] = []
+        for each in self._columns:
+            each.put(record[each.name], places, numbers)
+        row = [0.0] * self._width
+        for place, number in zip(places, numbers, strict=True):
+            row[place] = number
+        return row
+
+    def matrix(self, records: Sequence[Values]) -> NDArray[np.float64]:
+        """The same for many records, encoded a column at a time."""
+        matrix = np.zeros((len(records), self._width))
+        for each in self._columns:
+            each.fill([record[each.name] for record in records], matrix)
+        return matrix
+
     def many(self, records: Sequence[Values]) -> list[list[float]]:
-        """The same for many records, a matrix at a time."""
+        """The answers for many records, a matrix at a time."""
         found: list[list[float]] = []
         for start in range(0, len(records), CHUNK):
-            lot = records[start : start + CHUNK]
-            matrix = np.zeros((len(lot), self._width))
-            for each in self._columns:
-                each.fill([record[each.name] for record in lot], matrix)
+            matrix = self.matrix(records[start : start + CHUNK])
             raw = matrix @ self._coef.T + self._intercept if self._trees is None else self._trees.many(matrix)
             found += [self._answer(row) for row in raw.tolist()]
         return found
