@@ -43,13 +43,15 @@ def forest(trial):
 
 def boosting(trial):
     return HistGradientBoostingClassifier(
-        learning_rate=trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
-        max_iter=trial.suggest_int("max_iter", 50, 400, log=True),
-        max_leaf_nodes=trial.suggest_int("max_leaf_nodes", 4, 63, log=True),
+        learning_rate=trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
+        max_leaf_nodes=trial.suggest_int("max_leaf_nodes", 7, 127, log=True),
         min_samples_leaf=trial.suggest_int("min_samples_leaf", 3, 100, log=True),
         l2_regularization=trial.suggest_float("l2_regularization", 1e-3, 30.0, log=True),
         max_features=trial.suggest_float("max_features", 0.3, 1.0),
-        early_stopping=False,
+        max_iter=1000,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=15,
         random_state=SEED,
     )
 
@@ -59,8 +61,7 @@ KINDS = {
     forest: {"max_depth": None, "min_samples_leaf": 1, "max_features": "sqrt"},
     boosting: {
         "learning_rate": 0.1,
-        "max_iter": 100,
-        "max_leaf_nodes": 15,
+        "max_leaf_nodes": 31,
         "min_samples_leaf": 20,
         "l2_regularization": 1e-3,
         "max_features": 1.0,
@@ -79,14 +80,16 @@ def main(file, trials, target):
         for make, default in KINDS.items():
 
             def objective(trial, make=make):
-                found = []
+                found, ends = [], []
                 for fit, held in folds:
                     model = make(trial).fit(x[fit], truth[fit])
                     scores_held = model.predict_proba(x[held])[:, 1]
                     found.append(roc_auc_score(truth[held] == positive, scores_held))
+                    ends.append(getattr(model, "n_iter_", 0))
                     trial.report(np.mean(found), len(found))
                     if len(found) < FOLDS and trial.should_prune():
                         raise optuna.TrialPruned
+                trial.set_user_attr("iterations", round(1.1 * np.mean(ends)) if make is boosting else None)
                 return np.mean(found)
 
             study = optuna.create_study(
@@ -99,7 +102,10 @@ def main(file, trials, target):
             scores[make.__name__] = study.best_value
             if best is None or study.best_value > best[0]:
                 best = study.best_value, make, study.best_trial
-        model = best[1](optuna.trial.FixedTrial(best[2].params)).fit(x, truth)
+        model = best[1](optuna.trial.FixedTrial(best[2].params))
+        if best[1] is boosting:
+            model.set_params(max_iter=best[2].user_attrs["iterations"], early_stopping=False)
+        model.fit(x, truth)
     joblib.dump(model, target)
     print(json.dumps(scores))
 

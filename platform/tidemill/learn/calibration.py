@@ -87,12 +87,24 @@ def measure(truth: NDArray[Any], found: Outputs, *, seed: int) -> Calibration:
         "error": partial(_expected_error, gaps, inside),
         "brier": lambda weights: weights @ per_row / weights.sum(axis=1),
     }
-    drawn = metrics.draws(weighted, len(truth), seed=seed)
     ones = np.ones((1, len(truth)))
-    error, brier = (
-        metrics.interval_of(float(weighted[name](ones)[0]), drawn[name]) for name in ("error", "brier")
-    )
-    return Calibration(error, _by_chance(found.scores, inside, seed), brier, len(truth))
+    known = {name: float(metric(ones)[0]) for name, metric in weighted.items()}
+    chosen = metrics.drawn_rows(len(truth), seed)
+    if chosen is not None:
+        # Of very many rows a sample is resampled, and its spread scaled, as in `metrics.scaled_draws`.
+        weighted = {
+            "error": partial(_expected_error, gaps[chosen], inside[chosen]),
+            "brier": lambda weights: weights @ per_row[chosen] / weights.sum(axis=1),
+        }
+    resampled = len(truth) if chosen is None else len(chosen)
+    drawn = metrics.draws(weighted, resampled, seed=seed)
+    intervals = {}
+    for name, metric in weighted.items():
+        strayed = drawn[name] - metric(np.ones((1, resampled)))[0]
+        spread = strayed * np.sqrt(resampled / len(truth))
+        intervals[name] = metrics.interval_of(known[name], known[name] + spread)
+    by_chance = _by_chance(found.scores, _bins(found), seed)
+    return Calibration(intervals["error"], by_chance, intervals["brier"], len(truth))
 
 
 def _expected_error(gaps: NDArray[Any], inside: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
@@ -101,11 +113,10 @@ def _expected_error(gaps: NDArray[Any], inside: NDArray[Any], weights: NDArray[A
     return error
 
 
-def _by_chance(scores: NDArray[Any], inside: NDArray[Any], seed: int) -> float:
+def _by_chance(scores: NDArray[Any], bins: NDArray[Any], seed: int) -> float:
     rng = np.random.default_rng(seed)
-    ones = np.ones((1, len(scores)))
-    errors = [
-        _expected_error((rng.random(len(scores)) < scores).astype(np.float64) - scores, inside, ones)[0]
-        for _ in range(_SIMULATIONS)
-    ]
+    errors = []
+    for _ in range(_SIMULATIONS):
+        gaps = (rng.random(len(scores)) < scores) - scores
+        errors.append(np.abs(np.bincount(bins, gaps, BINS)).sum() / len(scores))
     return float(np.quantile(errors, 0.95))

@@ -27,6 +27,7 @@ from tidemill.project_training import OWN_PREFIX
 # scaled: imputed, scaled, terms of texts sparse; imputed: no gaps, dense; gaps: NaN as it is, dense; text: the
 # text columns alone, as terms.
 Encoding = Literal["scaled", "imputed", "gaps", "text"]
+MOST_ITERATIONS = 1000
 # A tree of a forest sees so many rows at most: deeper trees on more are gigabytes, and no better.
 ROWS_A_TREE = 100_000
 
@@ -49,7 +50,9 @@ class Recipe:
     """One kind of model. `make(classification, settings, rows)` gives it unfitted; `rows` are those it will see.
 
     `default` is the setting that is tried first, and `space` what a search varies; both hold the model's own
-    parameters. `weights` is the parameter and value that make rare classes weigh as much as common ones.
+    parameters. `ending` is what they are where rows are many: there each fit of the search ends itself when more
+    iterations do not help, and `max_iter` is not varied but found. `weights` is the parameter and value that make
+    rare classes weigh as much as common ones.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Recipe:
     space: Space
     default: dict[str, Any]
     weights: tuple[str, Any] | None = None
+    ending: tuple[Space, dict[str, Any]] | None = None
     fixed: dict[str, Any] = field(default_factory=dict)
 
 
@@ -94,7 +98,9 @@ def recipe_of(name: str, classification: bool, own: Mapping[str, Recipe] | None 
         )
     return {
         "random_forest": Recipe(name, _forest, "imputed", _FOREST, _FOREST_DEFAULT, weights),
-        "hist_gradient_boosting": Recipe(name, _boosting, "gaps", _HIST, _HIST_DEFAULT, weights),
+        "hist_gradient_boosting": Recipe(
+            name, _boosting, "gaps", _HIST, _HIST_DEFAULT, weights, (_HIST_ENDING, _HIST_ENDING_DEFAULT)
+        ),
         "nearest_neighbours": Recipe(name, _neighbours, "scaled", _NEAREST, _NEAREST_DEFAULT),
     }[name]
 
@@ -121,7 +127,11 @@ _FOREST_DEFAULT: dict[str, Any] = {"max_depth": None, "min_samples_leaf": 1, "ma
 
 def _boosting(classification: bool, settings: dict[str, Any], rows: int) -> Any:  # noqa: ARG001
     kind = HistGradientBoostingClassifier if classification else HistGradientBoostingRegressor
-    return kind(**{"max_iter": 100, "early_stopping": False, **settings})
+    if "max_iter" in settings:
+        return kind(**{"early_stopping": False, **settings})
+    # A tenth of the rows says when to end: a slow learner gets its many trees, a quick one is not kept waiting.
+    ending = {"max_iter": MOST_ITERATIONS, "early_stopping": True, "validation_fraction": 0.1}
+    return kind(**{**ending, "n_iter_no_change": 15, **settings})
 
 
 _HIST: Space = {
@@ -136,6 +146,21 @@ _HIST_DEFAULT: dict[str, Any] = {
     "learning_rate": 0.1,
     "max_iter": 100,
     "max_leaf_nodes": 15,
+    "min_samples_leaf": 20,
+    "l2_regularization": 1e-3,
+    "max_features": 1.0,
+}
+
+_HIST_ENDING: Space = {
+    "learning_rate": Range(0.03, 0.3, log=True),
+    "max_leaf_nodes": Range(7, 127, log=True, whole=True),
+    "min_samples_leaf": Range(3, 100, log=True, whole=True),
+    "l2_regularization": Range(1e-3, 30.0, log=True),
+    "max_features": Range(0.3, 1.0),
+}
+_HIST_ENDING_DEFAULT: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "max_leaf_nodes": 31,
     "min_samples_leaf": 20,
     "l2_regularization": 1e-3,
     "max_features": 1.0,

@@ -232,6 +232,8 @@ def _metrics(bundle: BundleInfo) -> Section:
         if differences:
             columns += [f"Live model {beside['version']}", "Difference, paired"]
         caption = f"On {evaluation.get('rows', '?')} held-out rows; intervals by the bootstrap."
+        if 0 < (drawn := evaluation.get("resampled_rows", 0)) < evaluation.get("rows", 0):
+            caption = f"{caption[:-1]} of {drawn} of them, scaled to all."
         if differences:
             caption += " The difference is this model less the live one, both on the same drawn rows."
         blocks.append(Table(columns, rows, frozenset(range(1, len(columns))), caption=caption))

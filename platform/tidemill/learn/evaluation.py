@@ -39,7 +39,8 @@ class Evaluation:
     the positive class's probability, {"predicted", "observed", "low", "high", "rows"}. `residuals` lists
     [predicted, actual].
     `comparison` is with the model that was live. What follows it is from the studies (`learn/studies.py`), as plain
-    values of the dataclasses there; `studied_rows` is how many held-out rows the costly ones looked at.
+    values of the dataclasses there; `studied_rows` is how many held-out rows the costly ones looked at, and
+    `resampled_rows` of how many the intervals of `metrics` were drawn.
     """
 
     metric: str
@@ -63,6 +64,7 @@ class Evaluation:
     learning_curve: dict[str, Any] | None = None
     gaps: dict[str, Any] | None = None
     studied_rows: int = 0
+    resampled_rows: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -97,6 +99,7 @@ def evaluate(
         metrics=metrics.intervals(truth, found, seed=project.training.seed),
         baseline=metrics.values(truth, outputs(dummy, table, project, classes)),
         rows=len(rows),
+        resampled_rows=min(len(rows), metrics.MOST_RESAMPLED_ROWS),
         **(_classification_points(truth, found) if classes else _regression_points(truth, found)),
     )
 

@@ -10,7 +10,7 @@ without a row (or with all rows) in the data has no such curve and is left out o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -20,10 +20,15 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from tidemill.errors import InvalidInput
-from tidemill.learn.scoring import Outputs
+from tidemill.learn.scoring import Outputs, take
 from tidemill.project import CLASSIFICATION_METRICS, REGRESSION_METRICS, SMALLER_IS_BETTER
 
 RESAMPLES = 1000
+# Resamples are as many as a second or so allows, down to this many.
+FEWEST_RESAMPLES = 200
+_CELLS_IN_ALL = 2_000_000
+# Of more rows so many are resampled, and the spread is scaled to all (see `scaled_draws`).
+MOST_RESAMPLED_ROWS = 20_000
 _CELLS_AT_ONCE = 4_000_000
 
 # From weights (resamples x rows) to values (resamples).
@@ -116,8 +121,9 @@ def intervals(
 
     Resamples on which a metric is not defined (one class drawn only) are left out of its interval.
     """
-    drawn = draws(weighted_metrics(truth, found), len(truth), seed=seed, resamples=resamples)
-    return {name: interval_of(value, drawn[name]) for name, value in values(truth, found).items()}
+    known = values(truth, found)
+    drawn = scaled_draws(truth, [found], [known], seed=seed, resamples=resamples)[0]
+    return {name: interval_of(value, drawn[name]) for name, value in known.items()}
 
 
 def differences(
@@ -129,20 +135,56 @@ def differences(
     paired bootstrap sees that (Efron and Tibshirani 1993, chapter 8). Both must answer for the rows of `truth`.
     """
     mine, theirs = values(truth, found), values(truth, other)
-    first, second = weighted_metrics(truth, found), weighted_metrics(truth, other)
-    both = {(side, name): metric for side, of in enumerate((first, second)) for name, metric in of.items()}
+    drawn = scaled_draws(truth, [found, other], [mine, theirs], seed=seed, resamples=resamples)
+    return {name: interval_of(mine[name] - theirs[name], drawn[0][name] - drawn[1][name]) for name in mine}
+
+
+def scaled_draws(
+    truth: NDArray[Any],
+    sides: Sequence[Outputs],
+    known: Sequence[Mapping[str, float]],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> list[dict[str, NDArray[Any]]]:
+    """For each of `sides` the draws of every metric, on the same drawn rows; `known` are its values on all rows.
+
+    Beyond MOST_RESAMPLED_ROWS it is the m out of n bootstrap (Bickel, Goetze, van Zwet: Resampling fewer than n
+    observations, 1997): a sample of m rows is resampled, and what the draws stray from the sample's value is
+    shrunk by the root of m / n.
+    """
+    count = len(truth)
+    chosen = drawn_rows(count, seed)
+    if chosen is not None:
+        truth, sides = truth[chosen], [take(side, chosen) for side in sides]
+    weighted = [weighted_metrics(truth, side) for side in sides]
+    both = {(place, name): metric for place, of in enumerate(weighted) for name, metric in of.items()}
     drawn = draws(both, len(truth), seed=seed, resamples=resamples)
-    return {name: interval_of(mine[name] - theirs[name], drawn[0, name] - drawn[1, name]) for name in mine}
+    found = [{name: drawn[place, name] for name in of} for place, of in enumerate(weighted)]
+    if chosen is None:
+        return found
+    ones, shrunk = np.ones((1, len(truth))), np.sqrt(len(truth) / count)
+    return [
+        {name: values[name] + shrunk * (each - of[name](ones)[0]) for name, each in side.items()}
+        for side, of, values in zip(found, weighted, known, strict=True)
+    ]
+
+
+def drawn_rows(rows: int, seed: int) -> NDArray[Any] | None:
+    """Positions of the rows that are resampled, in order; None where it is all of them."""
+    if rows <= MOST_RESAMPLED_ROWS:
+        return None
+    return np.sort(np.random.default_rng(seed).choice(rows, MOST_RESAMPLED_ROWS, replace=False))
 
 
 def draws(
     weighted: Mapping[Name, Weighted], rows: int, *, seed: int, resamples: int = RESAMPLES
 ) -> dict[Name, NDArray[Any]]:
-    """Values of each metric on the same `resamples` (a fifth of them beyond 20,000 rows), NaN where undefined."""
+    """Values of each metric on the same `resamples` (of many rows fewer, but 200), NaN where undefined."""
     parts: dict[Name, list[NDArray[Any]]] = {name: [] for name in weighted}
     rng = np.random.default_rng(seed)
     chance = np.full(rows, 1.0 / rows)
-    left = resamples if rows <= 20_000 else max(200, resamples // 5)
+    left = min(resamples, max(FEWEST_RESAMPLES, _CELLS_IN_ALL // rows))
     while left > 0:
         count = min(left, max(1, _CELLS_AT_ONCE // rows))
         weights = rng.multinomial(rows, chance, size=count).astype(np.float64)

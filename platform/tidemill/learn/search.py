@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tidemill.learn.candidates import Range, Recipe
+from tidemill.learn.candidates import Range, Recipe, Space
 from tidemill.project import SMALLER_IS_BETTER, Project
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ UNEVEN = 0.5
 # The candidates' shares of a time budget, by their place; the others get as much as the last.
 SHARES = (6.0, 2.0, 1.0)
 MOST_ERROR_TEXT = 300
+# With fewer rows, or fewer of a class, what is held out of a fit is too small to say when it should end.
+ENDING_ROWS = 3_000
+ENDING_OF_CLASS = 50
 # Kinds whose first setting alone can use up a small time budget, so that better ones were never tried.
 SLOW = ("random_forest", "nearest_neighbours")
 
@@ -102,6 +105,7 @@ class CandidateSearch:
 
     `first` are settings of an earlier version, tried before the candidate's own; what the space does not allow of
     them is as in those.
+    With `ends_itself` a recipe that can find its iterations in each fit does so.
     """
 
     recipe: Recipe
@@ -110,13 +114,16 @@ class CandidateSearch:
     uneven: bool
     folds: int
     first: dict[str, Any] | None = None
+    ends_itself: bool = False
     trials: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sign = -1.0 if self.project.metric in SMALLER_IS_BETTER else 1.0
         self._study = _study(self.project)
-        self._space = _space(self.recipe, self.project, self.uneven)
-        default = dict(self.recipe.default)
+        ending = self.recipe.ending if self.ends_itself else None
+        space, default = ending or (self.recipe.space, self.recipe.default)
+        self._space = _space(self.recipe, space, self.project, self.uneven)
+        default = dict(default)
         if default and self.recipe.weights is not None and self.recipe.weights[0] in self._space:
             default[self.recipe.weights[0]] = self._space[self.recipe.weights[0]][0]  # type: ignore[index]
         first = {**default, **self._allowed(self.first or {})}
@@ -259,9 +266,9 @@ def _study(project: Project) -> optuna.Study:
     return study
 
 
-def _space(recipe: Recipe, project: Project, uneven: bool) -> dict[str, list[Any] | Range]:
+def _space(recipe: Recipe, own: Space, project: Project, uneven: bool) -> dict[str, list[Any] | Range]:
     """What is varied: the model's own dials and, in a classification, the weights of the classes."""
-    space = dict(recipe.space)
+    space = dict(own)
     if recipe.weights is None or not project.is_classification:
         return space
     name, balanced = recipe.weights
@@ -272,6 +279,11 @@ def _space(recipe: Recipe, project: Project, uneven: bool) -> dict[str, list[Any
     if wanted == "auto" and uneven and project.metric not in ("log_loss", "accuracy"):
         return {**space, name: [None, balanced]}
     return space
+
+
+def can_end_itself(rows: int, counts: Sequence[int]) -> bool:
+    """Whether a tenth of a fold's rows is enough to tell when a fit should end."""
+    return rows >= ENDING_ROWS and (not counts or min(counts) >= ENDING_OF_CLASS)
 
 
 def is_uneven(counts: Sequence[int]) -> bool:

@@ -29,10 +29,20 @@ from tidemill.learn.features import TRAIN
 from tidemill.learn.fit_notes import notes_of_warnings
 from tidemill.learn.folds import usable_folds
 from tidemill.learn.learnable import checked_truth
+from tidemill.learn.outcome import notes_of_failures, params_for_all, reason_of_absence
 from tidemill.learn.own_model import OwnModels, load_own_models
 from tidemill.learn.pipeline import make_pipeline
 from tidemill.learn.scoring import Outputs, outputs, positive_class
-from tidemill.learn.search import Budget, CandidateSearch, NotANumber, Trial, in_turn, is_uneven, reason_of
+from tidemill.learn.search import (
+    Budget,
+    CandidateSearch,
+    NotANumber,
+    Trial,
+    can_end_itself,
+    in_turn,
+    is_uneven,
+    reason_of,
+)
 from tidemill.project import SMALLER_IS_BETTER, Project
 from tidemill.project_training import OWN_PREFIX
 
@@ -237,11 +247,13 @@ class _Work:
                 is_uneven(counts),
                 len(self.folds),
                 self.earlier.first(recipe.name),
+                can_end_itself(len(self.rows), counts),
             )
             for recipe in self.recipes
         ]
         total = sum(budget.trials(name) for name in self.names) * len(self.folds) + 1
         kept: dict[str, list[Outputs]] = {}
+        ended: dict[str, list[int]] = {}
         noted: dict[str, list[str]] = {name: [] for name in self.names}
         told: set[str] = set()
         found: list[tuple[Candidate, list[Outputs]]] = []
@@ -249,23 +261,24 @@ class _Work:
         def settle(search: CandidateSearch) -> None:
             told.add(search.name)
             if search.best is None:
-                self.notes.append(_unworked(search))
+                self.notes.append(reason_of_absence(search))
                 return
-            candidate = _candidate(search, noted[search.name])
+            candidate = _candidate(search, noted[search.name], ended[search.name])
             found.append((candidate, kept[search.name]))
             if on_candidate is not None:
                 on_candidate(candidate)
 
         for search in in_turn(searches, budget):
             scored: list[Outputs] = []
+            ends: list[int] = []
             before = self.done
-            run = partial(self._folds_of, search.name, scored, budget, total)
+            run = partial(self._folds_of, search.name, scored, ends, budget, total)
             with notes_of_warnings() as notes:
                 trial = search.step(run, must_finish=self.best is None)
             noted[search.name] += notes
             # A setting that was tried before comes back without work, and so without outputs.
             if search.best is trial and scored:
-                kept[search.name] = scored
+                kept[search.name], ended[search.name] = scored, ends
                 if self.best is None or self.sign * trial.mean > self.sign * self.best:
                     self.best = trial.mean
             if budget.seconds is None:
@@ -291,9 +304,16 @@ class _Work:
         return (budget.trials(search.name) - search.asked) * len(self.folds)
 
     def _folds_of(
-        self, name: str, scored: list[Outputs], budget: Budget, total: int, params: dict[str, Any]
+        self,
+        name: str,
+        scored: list[Outputs],
+        ends: list[int],
+        budget: Budget,
+        total: int,
+        params: dict[str, Any],
     ) -> Iterator[float]:
-        """Fit and score one setting on each fold; outputs go to `scored`."""
+        """Fit and score one setting on each fold; outputs go to `scored`, iterations of a fit that ended itself to
+        `ends`."""
         scores: list[float] = []
         for fit, held in self.folds:
             pipeline = make_pipeline(self.project, name, params, len(fit), self.own, self.earlier)
@@ -304,6 +324,8 @@ class _Work:
                 raise NotANumber("the model's answers hold values that are not numbers")
             scores.append(metrics.values(self.truth[held], found)[self.project.metric])
             scored.append(found)
+            if getattr(pipeline[-1], "early_stopping", False) is True:
+                ends.append(int(pipeline[-1].n_iter_))
             share = budget.share
             self._step(name, scores, total if not share else int(self.done / min(share, 1.0)) + 2)
             yield scores[-1]
@@ -345,34 +367,22 @@ class _Work:
         )
 
 
-def _candidate(search: CandidateSearch, notes: list[str]) -> Candidate:
+def _candidate(search: CandidateSearch, notes: list[str], ends: list[int]) -> Candidate:
+    """The best setting of a search; `ends` are the iterations of its fits, where those ended themselves."""
     best = search.best
     assert best is not None
-    failed = [trial for trial in search.trials if trial.state == "failed"]
-    if failed:
-        notes = [
-            *notes,
-            f"{len(failed)} of {len(search.trials)} settings failed, first with {failed[0].error}",
-        ]
     return Candidate(
         name=search.name,
         estimator=search.name,
-        params=best.params,
+        params=params_for_all(best, ends),
         cv_mean=best.mean,
         cv_std=float(np.std(best.scores)),
         cv_scores=best.scores,
         seconds=search.spent,
         metric=search.project.metric,
         trials=search.trials,
-        notes=list(dict.fromkeys(notes)),
+        notes=list(dict.fromkeys([*notes, *notes_of_failures(search)])),
     )
-
-
-def _unworked(search: CandidateSearch) -> str:
-    if not search.trials:
-        return f"{search.name} was not tried: the time was over"
-    reason = next((trial.error for trial in search.trials if trial.error), "the time was over")
-    return f"{search.name} was left out: {reason}"
 
 
 def _out_of_fold(work: _Work, scored: list[Outputs]) -> pd.DataFrame:
