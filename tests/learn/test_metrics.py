@@ -85,3 +85,17 @@ def test_a_perfect_model_on_few_rows_keeps_finite_ends():
 def test_rows_without_two_classes_cannot_be_measured(truth):
     with pytest.raises(InvalidInput):
         metrics.check_measurable(truth, True, "test rows")
+
+
+def test_of_very_many_rows_a_sample_is_resampled_and_its_spread_scaled(monkeypatch):
+    truth, outputs = found(2, 6_000, 5)
+    whole = metrics.intervals(truth, outputs, seed=1)
+    monkeypatch.setattr(metrics, "MOST_RESAMPLED_ROWS", 1_500)
+    scaled = metrics.intervals(truth, outputs, seed=1)
+    for name, interval in scaled.items():
+        assert interval.value == whole[name].value
+        assert interval.low < interval.value < interval.high
+        ratio = (interval.high - interval.low) / (whole[name].high - whole[name].low)
+        assert 0.75 < ratio < 1.33, name
+    again = metrics.differences(truth, outputs, outputs, seed=1)
+    assert all(each.low == each.value == each.high == 0.0 for each in again.values())

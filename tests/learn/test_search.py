@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from tidemill.learn.candidates import recipe_of
-from tidemill.learn.search import Budget, CandidateSearch, Trial, in_turn, is_uneven
+from tidemill.learn.search import (
+    ENDING_ROWS,
+    Budget,
+    CandidateSearch,
+    Trial,
+    can_end_itself,
+    in_turn,
+    is_uneven,
+)
 from tidemill.project import Column, Project
 
 FOLDS = 3
@@ -197,3 +205,19 @@ def test_optuna_waits_until_a_search_begins():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=".")
     assert done.stdout.strip().endswith("False")
+
+
+def test_fits_end_themselves_where_rows_are_many_of_every_class():
+    assert can_end_itself(ENDING_ROWS, [])
+    assert can_end_itself(ENDING_ROWS, [2_900, 100])
+    assert not can_end_itself(ENDING_ROWS - 1, [])
+    assert not can_end_itself(ENDING_ROWS, [2_990, 10])
+
+
+def test_iterations_are_not_varied_where_fits_end_themselves():
+    described = project(trials=1)
+    recipe = recipe_of("hist_gradient_boosting", True)
+    for ends_itself in (False, True):
+        found = CandidateSearch(recipe, described, Budget(described), False, FOLDS, ends_itself)
+        trial = found.step(lambda _: iter([0.5] * FOLDS), must_finish=True)
+        assert ("max_iter" in trial.params) is not ends_itself

@@ -361,3 +361,16 @@ def test_texts_alone_are_a_candidate_and_served_compiled(tmp_path):
     assert training.best.cv_mean == 1.0
     info = write_bundle(tmp_path, project=described, training=training, reference=table)
     assert info.provenance["scorer"]["form"] == "compiled"
+
+
+def test_on_many_rows_the_search_finds_the_iterations_and_the_last_fit_keeps_to_them():
+    table = features([float(index % 7) for index in range(4_100)])
+    table["_label"] = table["x"] ** 2 + 0.1 * table["_label"]
+    described = project("regression", candidates=["hist_gradient_boosting"], trials=1)
+    done = train(table, described)
+    model = done.best.pipeline[-1]
+    assert "max_iter" not in done.best.trials[0].params
+    assert 1 < done.best.params["max_iter"] < 1_000
+    assert model.n_iter_ == done.best.params["max_iter"]
+    assert not model.early_stopping
+    assert train(table, described).best.params == done.best.params
