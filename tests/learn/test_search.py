@@ -218,6 +218,6 @@ def test_iterations_are_not_varied_where_fits_end_themselves():
     described = project(trials=1)
     recipe = recipe_of("hist_gradient_boosting", True)
     for ends_itself in (False, True):
-        found = CandidateSearch(recipe, described, Budget(described), False, FOLDS, ends_itself)
+        found = CandidateSearch(recipe, described, Budget(described), False, FOLDS, ends_itself=ends_itself)
         trial = found.step(lambda _: iter([0.5] * FOLDS), must_finish=True)
         assert ("max_iter" in trial.params) is not ends_itself
