@@ -21,6 +21,7 @@ PAGES = {
     ],
     "Run": [
         st.Page("app_pages/predict.py", title="Predict", icon=":material/bolt:"),
+        st.Page("app_pages/batch.py", title="Score a file", icon=":material/grading:"),
         st.Page("app_pages/monitor.py", title="Monitor", icon=":material/monitoring:"),
     ],
 }

@@ -12,8 +12,9 @@ of a resumed upload.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import urlencode
 
 from tidemill.client_files import Files
@@ -355,16 +356,22 @@ class Client(Files):
     def start_batch(
         self,
         project: str,
-        file: str | Path,
+        file: str | Path | BinaryIO,
         *,
+        name: str | None = None,
         format: Literal["csv", "parquet"] = "csv",
         version: int | None = None,
         log: bool = False,
     ) -> BatchInfo:
-        """Send a whole file to be scored beside the online path; `wait_batch` waits, `batch_result` fetches."""
-        given = {"name": Path(file).name, "format": format, "version": version, "log": str(log).lower()}
-        params = {name: value for name, value in given.items() if value is not None}
-        with Path(file).open("rb") as handle:
+        """Send a whole file to be scored beside the online path; `wait_batch` waits, `batch_result` fetches.
+
+        An open file needs its `name`, whose suffix says what kind of file it is.
+        """
+        named = name or (Path(file).name if isinstance(file, str | Path) else "")
+        given = {"name": named, "format": format, "version": version, "log": str(log).lower()}
+        params = {key: value for key, value in given.items() if value is not None}
+        with ExitStack() as opened:
+            handle = opened.enter_context(Path(file).open("rb")) if isinstance(file, str | Path) else file
             headers = {"Content-Type": "application/octet-stream"}
             path = at(project, "batch-predictions")
             found = self._json("POST", path, params=params, content=pieces(handle), headers=headers)

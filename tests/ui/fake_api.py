@@ -64,6 +64,7 @@ class FakeApi:
             "history": [],
         }
         self.predictions: list[dict[str, Any]] = []
+        self.batches: dict[str, dict[str, Any]] = {}
         self.truths: list[dict[str, Any]] = []
         self.alerts: list[dict[str, Any]] = []
         self.report: dict[str, Any] | None = None
@@ -291,6 +292,34 @@ class FakeApi:
 
     def _get_predictions(self, _rest: list[str], query: dict[str, str], _body: bytes) -> tuple[int, Any]:
         return 200, {"predictions": self.predictions[: int(query.get("limit", 50))]}
+
+    def _post_batch_predictions(
+        self, _rest: list[str], query: dict[str, str], _body: bytes
+    ) -> tuple[int, Any]:
+        identity = f"b{len(self.batches) + 1}"
+        self.batches[identity] = {
+            "id": identity,
+            "name": query["name"],
+            "format": query["format"],
+            "log": query["log"] == "true",
+            "status": "queued",
+            "rows": 0,
+            "errors": 0,
+            "model_version": int(query["version"]),
+            "problem": None,
+            "created_at": AT.format(11),
+            "ended_at": None,
+            "url": "",
+            "result_url": None,
+        }
+        return 202, self.batches[identity]
+
+    def _get_batch_predictions(
+        self, rest: list[str], _query: dict[str, str], _body: bytes
+    ) -> tuple[int, Any]:
+        if rest[0] not in self.batches:
+            raise Problem(404, "There is no such batch", rest[0])
+        return 200, "_line,_prediction\n" if rest[1:] else self.batches[rest[0]]
 
     def _post_ground_truth(self, _rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
         self.truths.append(json.loads(body))

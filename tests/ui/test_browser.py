@@ -26,6 +26,7 @@ SAYS = {
     "training": "Earlier trainings",
     "models": "What was live when",
     "predict": "Filled with the usual value",
+    "batch": "Log the answers",
     "monitor": "Live quality",
 }
 

@@ -14,7 +14,7 @@ from ui import client
 OpenPage = Callable[..., AppTest]
 TextOf = Callable[[AppTest], str]
 
-PAGES = ("overview", "data", "label", "training", "models", "predict", "monitor")
+PAGES = ("overview", "data", "label", "training", "models", "predict", "batch", "monitor")
 WHEN_EMPTY = {
     "overview": "Send a CSV or Excel file",
     "data": "No table yet",
@@ -22,6 +22,7 @@ WHEN_EMPTY = {
     "training": "There is no data to learn from yet",
     "models": "No model yet",
     "predict": "No model is live",
+    "batch": "No model is live",
     "monitor": "No drift report yet",
 }
 WHEN_FILLED = {
@@ -31,6 +32,7 @@ WHEN_FILLED = {
     "training": ["Random forest", "Evaluation", "All held-out test rows have the same label"],
     "models": ["Version 2", "0.991", "Passed", "better on held-out rows", "Dummy model"],
     "predict": ["usual value"],
+    "batch": ["Score the file"],
     "monitor": ["The inputs have drifted", "Drift", "mean_radius", "The model's answers", "ROC AUC", "Worse"],
 }
 
@@ -455,35 +457,6 @@ def test_an_empty_field_is_left_out(fake_api: FakeApi, open_page: OpenPage) -> N
     assert fake_api.predictions[0]["input"] == {"visits": 3}
 
 
-def test_a_file_of_records_is_answered(fake_api: FakeApi, open_page: OpenPage, text_of: TextOf) -> None:
-    app = open_page("predict")
-    app.segmented_control[0].set_value("A file").run()
-
-    content = b"patient_id,mean_radius,visits,contrast\nP1,14.2,3,yes\nP2,,4,no\n"
-    app.file_uploader[0].upload("records.csv", content, "text/csv")
-    app.button[0].click().run()
-
-    assert not app.exception
-    assert "2 records answered" in text_of(app)
-    assert fake_api.predictions[0]["input"] == {
-        "patient_id": "P2",
-        "mean_radius": None,
-        "visits": 4,
-        "contrast": False,
-    }
-
-
-def test_faults_of_records_are_listed(open_page: OpenPage, text_of: TextOf) -> None:
-    app = open_page("predict")
-    app.segmented_control[0].set_value("A file").run()
-
-    app.file_uploader[0].upload("records.csv", b"patient_id,visits\nP1,many\n", "text/csv")
-    app.button[0].click().run()
-
-    assert "break the contract" in app.error[0].value
-    assert "a whole number is needed" in text_of(app)
-
-
 def test_the_truth_of_a_recent_answer_can_be_sent(fake_api: FakeApi, open_page: OpenPage) -> None:
     app = open_page("predict")
     app.segmented_control[0].set_value("Recent answers").run()
@@ -494,6 +467,67 @@ def test_the_truth_of_a_recent_answer_can_be_sent(fake_api: FakeApi, open_page: 
 
     assert not app.exception
     assert fake_api.truths == [{"prediction_id": fake_api.predictions[0]["id"], "label": "malignant"}]
+
+
+# Score a file
+
+
+def test_a_file_is_scored_followed_and_its_result_offered(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    app = open_page("batch")
+    app.file_uploader[0].upload("patients.csv", b"patient_id,visits\nP1,3\nP2,many\n", "text/csv")
+    app.selectbox[1].select("Parquet")
+    app.checkbox[0].check()
+    app.button[0].click().run()
+
+    assert not app.exception
+    sent = fake_api.batches["b1"]
+    assert (sent["name"], sent["format"], sent["log"], sent["model_version"]) == (
+        "patients.csv",
+        "parquet",
+        True,
+        2,
+    )
+    assert app.query_params["batch"] == "b1"
+    assert "waits for its turn" in text_of(app)
+
+    sent.update(status="running", rows=1)
+    app.run()
+    assert "1 row so far" in text_of(app)
+
+    sent.update(status="succeeded", rows=2, errors=1, ended_at=AT.format(12))
+    app.run()
+    assert "2 rows by model version 2" in text_of(app)
+    assert "1 row breaks the contract" in text_of(app)
+    assert [button.label for button in app.get("download_button")] == ["Download the result"]
+
+
+def test_a_file_that_cannot_be_scored_says_why(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    app = open_page("batch")
+    app.file_uploader[0].upload("patients.csv", b"x\n", "text/csv")
+    app.button[0].click().run()
+    problem = {"title": "Columns are missing", "detail": "visits", "remedy": "Add them."}
+    fake_api.batches["b1"].update(status="failed", problem=problem)
+    app.run()
+    said = text_of(app)
+    assert [part for part in ("was not scored", *problem.values()) if part not in said] == []
+
+
+def test_scoring_without_a_file_asks_for_one(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page("batch")
+    app.button[0].click().run()
+    assert "Choose a file" in app.warning[0].value
+    assert not fake_api.batches
+
+
+def test_a_batch_that_is_gone_is_told(open_page: OpenPage) -> None:
+    app = open_page("batch")
+    app.query_params["batch"] = "b9"
+    app.run()
+    assert "There is no such batch" in app.error[0].value
 
 
 # Monitor

@@ -1,4 +1,7 @@
-"""Predict: one record by a form, many by a file, and what was answered before, with the truth once known."""
+"""Predict: one record by a form, and what was answered before, with the truth once known.
+
+A whole file is scored on the page of `batch.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,6 @@ from tidemill.client_types import ColumnProfile, LoggedPrediction, Prediction, P
 from ui.client import api, places
 from ui.components import charts, page, records, words
 
-MOST_RECORDS = 20_000
-RECORDS_AT_ONCE = 500
-SHOWN = 200
 RECENT = 100
 
 
@@ -27,7 +27,7 @@ def main() -> None:
         )
         st.page_link("app_pages/models.py", label="Go to Models", icon=":material/deployed_code:")
         return
-    views = {"One record": one_record, "A file": many_records, "Recent answers": recent}
+    views = {"One record": one_record, "Recent answers": recent}
     view = st.segmented_control(
         "How", list(views), default="One record", required=True, label_visibility="collapsed"
     )
@@ -70,72 +70,6 @@ def answer(found: Prediction, detail: ProjectDetail) -> None:
             right.altair_chart(charts.probabilities(found["probabilities"]))
         for flag in found["flags"]:
             st.markdown(f":orange[:material/flag:] {words.literal(words.flag(flag))}")
-
-
-def many_records(detail: ProjectDetail) -> None:
-    names = [column["name"] for column in records.form_columns(detail["columns"])]
-    with st.form("file"):
-        file = st.file_uploader("CSV file with one record a line", type=["csv"])
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        st.caption(
-            f"Up to {MOST_RECORDS:,} records. The header names the columns: "
-            f"{words.literal(', '.join(names[:8]))}{more}."
-        )
-        is_asked = st.form_submit_button("Predict all", type="primary", icon=":material/bolt:")
-    if not is_asked:
-        return
-    if file is None:
-        st.warning("Choose a file first.", icon=":material/info:")
-        return
-    try:
-        found = records.read_csv(file.getvalue(), detail["columns"])
-    except records.UnreadableRecords as error:
-        st.error(words.literal(str(error)), icon=":material/error:")
-        return
-    if len(found) > MOST_RECORDS:
-        st.error(
-            f"The file has {len(found):,} records; {MOST_RECORDS:,} is the most here. "
-            "Split it, or send it by a program.",
-            icon=":material/error:",
-        )
-        return
-    with page.explained():
-        results(found, predict_all(detail["name"], found))
-
-
-def predict_all(project: str, found: list[dict[str, Any]]) -> list[Prediction]:
-    """Answers in order. All records were checked or none answered only within one lot of RECORDS_AT_ONCE."""
-    bar = st.progress(0.0, text="Predicting")
-    answers: list[Prediction] = []
-    for start in range(0, len(found), RECORDS_AT_ONCE):
-        answers += api().predict_many(project, found[start : start + RECORDS_AT_ONCE])
-        bar.progress(len(answers) / len(found), text=f"{len(answers):,} of {len(found):,}")
-    bar.empty()
-    return answers
-
-
-def results(found: list[dict[str, Any]], answers: list[Prediction]) -> None:
-    st.markdown(f":green[:material/check_circle:] **{words.counted(len(answers), 'record')} answered.**")
-    rows = [
-        {
-            "Predicted": answered["label"],
-            "Score": answered["score"],
-            "Flags": words.flags(answered["flags"]),
-            **record,
-        }
-        for record, answered in zip(found[:SHOWN], answers[:SHOWN], strict=True)
-    ]
-    page.table(page.filled(rows), tallest=320)
-    if len(found) > SHOWN:
-        st.caption(f"The first {SHOWN} of {words.count(len(found))}; all are in the download.")
-    st.download_button(
-        "Download all answers",
-        records.answers_csv(found, answers).encode(),
-        file_name="predictions.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
 
 
 def recent(detail: ProjectDetail) -> None:

@@ -1,29 +1,22 @@
-"""Records for prediction: a form from the contract, and the rows of a CSV file as records.
+"""Records for prediction: a form from the contract.
 
-Whether a record is right is for the API to say; here text becomes numbers, truth values and blanks.
+Whether a record is right is for the API to say; here fields become numbers, truth values and blanks.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
 import streamlit as st
 
-from tidemill.client_types import ColumnInfo, ColumnProfile, Prediction
+from tidemill.client_types import ColumnInfo, ColumnProfile
 from ui.components import words
 
 ACROSS = 4
 LONGEST_LIST = 50
 TRUE_WORDS, FALSE_WORDS = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
-
-
-class UnreadableRecords(Exception):
-    """The file cannot be read as records; the message says why."""
 
 
 def form_columns(columns: Sequence[ColumnInfo]) -> list[ColumnInfo]:
@@ -140,89 +133,6 @@ def _day(value: Any) -> date | None:
         return None
 
 
-def read_csv(content: bytes, columns: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
-    """The rows of a CSV file as records, typed as the contract says; text that fits no type stays text.
-
-    Raises UnreadableRecords for a file that is not UTF-8, has no header, or has rows of another length.
-    """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UnreadableRecords("The file is not UTF-8 text. Save it as CSV (UTF-8).") from None
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", restval=None)
-    if not reader.fieldnames:
-        raise UnreadableRecords("The file is empty. Its first line must name the columns.")
-    kinds = {column["name"]: column["type"] for column in columns}
-    records = []
-    for row in reader:
-        if "" in row or None in row.values():
-            raise UnreadableRecords(
-                f"Line {reader.line_num} has another number of cells than the header "
-                f"({len(reader.fieldnames)}). Mend that line."
-            )
-        records.append({name: typed(cell, kinds.get(name, "string")) for name, cell in row.items()})
-    if not records:
-        raise UnreadableRecords("The file has a header and no rows.")
-    return records
-
-
-def typed(cell: str, kind: str) -> Any:
-    """A cell as the contract's type; blank is None; what does not fit stays text for the API to refuse."""
-    text = cell.strip()
-    if not text:
-        return None
-    if kind in ("integer", "float"):
-        try:
-            found = int(text) if kind == "integer" else float(text)
-        except ValueError:
-            return cell
-        return found if math.isfinite(found) else cell  # JSON has no infinity and no NaN
-    if kind == "boolean":
-        truth = _truth_value(text)
-        return cell if truth is None else truth
-    return cell
-
-
 def _truth_value(text: str) -> bool | None:
     lowered = text.lower()
     return True if lowered in TRUE_WORDS else False if lowered in FALSE_WORDS else None
-
-
-def answers_csv(records: Sequence[Mapping[str, Any]], answers: Sequence[Prediction]) -> str:
-    """The records with their answers beside them, as CSV."""
-    names = list(dict.fromkeys(name for record in records for name in record))
-    classes = list(dict.fromkeys(name for answer in answers for name in answer["probabilities"] or {}))
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(
-        [
-            *names,
-            "predicted",
-            "score",
-            *(f"probability_{name}" for name in classes),
-            "flags",
-            "model_version",
-            "prediction_id",
-        ]
-    )
-    for record, answer in zip(records, answers, strict=True):
-        shares = answer["probabilities"] or {}
-        writer.writerow(
-            [
-                *(safe_cell(record.get(name)) for name in names),
-                safe_cell(answer["label"]),
-                answer["score"],
-                *(shares.get(name) for name in classes),
-                safe_cell(words.flags(answer["flags"])),
-                answer["model_version"],
-                answer["id"],
-            ]
-        )
-    return out.getvalue()
-
-
-def safe_cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
