@@ -127,11 +127,11 @@ _FOREST_DEFAULT: dict[str, Any] = {"max_depth": None, "min_samples_leaf": 1, "ma
 
 def _boosting(classification: bool, settings: dict[str, Any], rows: int) -> Any:  # noqa: ARG001
     kind = HistGradientBoostingClassifier if classification else HistGradientBoostingRegressor
-    if "max_iter" in settings:
-        return kind(**{"early_stopping": False, **settings})
+    if not settings.get("early_stopping"):
+        return kind(**{"max_iter": 100, "early_stopping": False, **settings})
     # A tenth of the rows says when to end: a slow learner gets its many trees, a quick one is not kept waiting.
-    ending = {"max_iter": MOST_ITERATIONS, "early_stopping": True, "validation_fraction": 0.1}
-    return kind(**{**ending, "n_iter_no_change": 15, **settings})
+    ending = {"max_iter": MOST_ITERATIONS, "validation_fraction": 0.1, "n_iter_no_change": 15}
+    return kind(**{**ending, **settings})
 
 
 _HIST: Space = {
@@ -157,8 +157,10 @@ _HIST_ENDING: Space = {
     "min_samples_leaf": Range(3, 100, log=True, whole=True),
     "l2_regularization": Range(1e-3, 30.0, log=True),
     "max_features": Range(0.3, 1.0),
+    "early_stopping": [True],
 }
 _HIST_ENDING_DEFAULT: dict[str, Any] = {
+    "early_stopping": True,
     "learning_rate": 0.1,
     "max_leaf_nodes": 31,
     "min_samples_leaf": 20,

@@ -25,7 +25,8 @@ def params_for_all(best: Trial, ends: Sequence[int]) -> dict[str, Any]:
     """
     if not ends:
         return best.params
-    return {**best.params, "max_iter": max(1, round(MORE_ITERATIONS * float(np.mean(ends))))}
+    kept = {name: value for name, value in best.params.items() if name != "early_stopping"}
+    return {**kept, "max_iter": max(1, round(MORE_ITERATIONS * float(np.mean(ends))))}
 
 
 def reason_of_absence(search: CandidateSearch) -> str:
