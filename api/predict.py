@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -17,6 +19,8 @@ from api.schema_out import LOGGED_LIST, ONE_LOGGED, PREDICTED, RECEIPT, ok
 from api.schemas import TruthCreate, body_schema, inlined
 from api.truths import accept_truths, truths_of
 from tidemill.errors import InvalidInput, NotFound, TooLarge
+from tidemill.serve.prediction import Prediction
+from tidemill.serve.record import MOST_FAULTS, RecordFault
 
 router = APIRouter(prefix="/v1/projects/{project}", tags=["predictions"], dependencies=[Depends(require_key)])
 
@@ -48,23 +52,51 @@ _EXAMPLE = {"patient_id": "P-0042", "mean_radius": 14.2, "scanner": "A"}
 _SEEN = {"label": "malignant", "observed_at": "2026-05-02T09:00:00Z"}
 
 
+class Wanted:
+    """What a request for predictions wants besides answers."""
+
+    def __init__(
+        self,
+        explain: Annotated[
+            bool, Query(description="Say how much each field moved the answer, where the model can tell.")
+        ] = False,
+        partial: Annotated[
+            bool, Query(description="Answer the records that are right when others have faults.")
+        ] = False,
+    ) -> None:
+        self.explain = explain
+        self.partial = partial
+
+
 @router.post(
     "/predictions",
     summary="Predict",
     openapi_extra=body_schema(
         _RECORDS, ("One record", _EXAMPLE), ("Many records", {"records": [_EXAMPLE, _EXAMPLE]})
     ),
-    responses=ok(PREDICTED, 413, 507),
+    responses=ok(PREDICTED, 409, 413, 507),
 )
-async def predict(request: Request, project: KnownName, context: Ctx, request_id: RequestId) -> Response:
-    """One record, or many. An answer is in the log before it is sent; of many records all are answered, or none."""
+async def predict(
+    request: Request,
+    project: KnownName,
+    context: Ctx,
+    request_id: RequestId,
+    wanted: Annotated[Wanted, Depends(Wanted)],
+) -> Response:
+    """One record, or many. An answer is in the log before it is sent.
+
+    Of many records all are answered or none, unless `partial` is true: then each has a `status` of its own, and one
+    with faults keeps no other from its answer.
+    """
     failure: Exception | None = getattr(request.state, "failure", None)
     if failure is not None:
         raise failure  # met by the short way (api/prediction_route.py), which wrote nothing
     document = await read_json(request, context.settings.max_body_bytes)
     records, is_many = records_of(document, context.settings.max_records)
-    predicted = await _predicted(context, project, records, request_id)
-    return answer({"predictions": predicted} if is_many else predicted[0])
+    if not is_many:
+        wanted.partial = False
+    predicted = await _predicted(context, project, records, request_id, wanted)
+    return answer(predicted if is_many else predicted["predictions"][0])
 
 
 @router.get("/predictions", summary="The newest predictions", responses=ok(LOGGED_LIST))
@@ -125,23 +157,36 @@ def records_of(document: Any, limit: int) -> tuple[list[Any], bool]:
 
 
 async def _predicted(
-    context: Context, project: str, records: list[Any], request_id: str
-) -> list[dict[str, Any]]:
+    context: Context, project: str, records: list[Any], request_id: str, wanted: Wanted
+) -> dict[str, Any]:
+    """The answer to many records; each has a `status` where a part of them may fail."""
     service = context.service(project)
+    ask: Callable[..., Sequence[Prediction | list[RecordFault]]] = partial(
+        service.predict_each if wanted.partial else service.predict,
+        records,
+        request_id,
+        explain=wanted.explain,
+    )
     canary = service.canary_for(records, request_id)
     if canary is None:
-        answers = await anyio.to_thread.run_sync(
-            service.predict, records, request_id, limiter=context.predicting
-        )
+        found = await anyio.to_thread.run_sync(ask, limiter=context.predicting)
     else:
         with canary.room() as has_room:
-            answers = await anyio.to_thread.run_sync(
-                lambda: service.predict(records, request_id, canary_has_room=has_room),
-                limiter=context.asking_canaries if has_room else context.predicting,
-            )
+            limiter = context.asking_canaries if has_room else context.predicting
+            ask = partial(ask, canary_has_room=has_room)
+            found = await anyio.to_thread.run_sync(ask, limiter=limiter)
+    answers = [one for one in found if isinstance(one, Prediction)]
     for version, count in Counter(one.model_version for one in answers).items():
         context.metrics.predictions.labels(project, str(version)).inc(count)
-    return [one.__dict__ for one in answers]
+    if not wanted.partial:
+        return {"predictions": [one.document for one in answers]}
+    return {"predictions": [_row(one) for one in found], "errors": len(found) - len(answers)}
+
+
+def _row(found: Prediction | list[RecordFault]) -> dict[str, Any]:
+    if isinstance(found, Prediction):
+        return {"status": 200, **found.document}
+    return {"status": InvalidInput.status, "faults": [fault.__dict__ for fault in found[:MOST_FAULTS]]}
 
 
 def logged(context: Context, project: str, prediction: str) -> dict[str, Any]:

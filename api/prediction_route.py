@@ -46,7 +46,9 @@ class PredictionRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         project = scope["path"][len(BEFORE) : -len(AFTER)]
-        service = self._context.loaded(project) if scope["path"].startswith(BEFORE) else None
+        # A query asks for more than an answer.
+        is_ours = scope["path"].startswith(BEFORE) and not scope["query_string"]
+        service = self._context.loaded(project) if is_ours else None
         request_id = self._admitted(scope["headers"]) if service is not None else None
         if service is None or request_id is None or self._in_flight.count >= self._in_flight.most:
             await self._ordinary(scope, receive, send)

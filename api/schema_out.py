@@ -370,7 +370,7 @@ DEPLOYMENT: Out = (
         "history": [{**EVENT, "revision": 2, "action": "canary", "version": 2, "percent": 10.0}, EVENT],
     },
 )
-PREDICTED: Out = (client_types.Prediction | PredictionList, ANSWER)
+PREDICTED: Out = (client_types.Prediction | PredictionList | client_types.PartialPredictions, ANSWER)
 BATCH_PATH = f"{PATH}/batch-predictions/{RUN.replace('-', '')}"
 BATCH: Out = (
     client_types.BatchInfo,

@@ -47,6 +47,7 @@ from tidemill.client_types import (
     ModelImport,
     Models,
     NextTask,
+    PartialPredictions,
     Prediction,
     ProjectDetail,
     ProjectSummary,
@@ -345,13 +346,27 @@ class Client(Files):
 
     # Predictions and truth
 
-    def predict(self, project: str, record: Record) -> Prediction:
-        return cast(Prediction, self._post(at(project, "predictions"), plain(record)))
+    def predict(self, project: str, record: Record, *, explain: bool = False) -> Prediction:
+        """The answer to one record, with `explain` also how much each field moved it."""
+        return cast(Prediction, self._predict(project, plain(record), explain=explain))
 
-    def predict_many(self, project: str, records: Sequence[Record]) -> list[Prediction]:
+    def predict_many(
+        self, project: str, records: Sequence[Record], *, explain: bool = False
+    ) -> list[Prediction]:
         """One answer per record, in order; all or none."""
         body = {"records": [plain(record) for record in records]}
-        return cast("list[Prediction]", self._post(at(project, "predictions"), body)["predictions"])
+        return cast("list[Prediction]", self._predict(project, body, explain=explain)["predictions"])
+
+    def predict_each(
+        self, project: str, records: Sequence[Record], *, explain: bool = False
+    ) -> PartialPredictions:
+        """The same, but a record with faults keeps no other from its answer: each has a `status` of its own."""
+        body = {"records": [plain(record) for record in records]}
+        return cast(PartialPredictions, self._predict(project, body, explain=explain, partial=True))
+
+    def _predict(self, project: str, body: Any, **asked: bool) -> dict[str, Any]:
+        params = {name: "true" for name, is_asked in asked.items() if is_asked}
+        return self._json("POST", at(project, "predictions"), params=params, json=body)
 
     def start_batch(
         self,

@@ -533,7 +533,24 @@ class Flag(TypedDict):
     found: NotRequired[str]
 
 
+class Explanation(TypedDict):
+    """How much each field moved the answer: `base_value` and the contributions add up to `margin`.
+
+    `label` is the class it is about, None for a regression. `calibrated` says that the answer's probability was
+    calibrated after the margin.
+    """
+
+    label: str | None
+    unit: Literal["log-odds", "probability", "log-score", "value"]
+    base_value: float
+    contributions: dict[str, float]
+    margin: float
+    calibrated: bool
+
+
 class Prediction(TypedDict):
+    """`explanation` where one was asked for, `status` (200) where some records were allowed to fail."""
+
     id: str
     label: Label
     score: float | None
@@ -542,6 +559,30 @@ class Prediction(TypedDict):
     role: Literal["champion", "canary"]
     flags: list[Flag]
     at: str
+    explanation: NotRequired[Explanation]
+    status: NotRequired[int]
+
+
+class RecordFault(TypedDict):
+    """`field` is empty when the record itself is wrong."""
+
+    field: str
+    found: str
+    message: str
+
+
+class RefusedRecord(TypedDict):
+    """What stands in the place of an answer to a record that was refused."""
+
+    status: int
+    faults: list[RecordFault]
+
+
+class PartialPredictions(TypedDict):
+    """One answer or refusal per record, in order; `errors` counts the refusals."""
+
+    predictions: list[Prediction | RefusedRecord]
+    errors: int
 
 
 class LoggedPrediction(TypedDict):

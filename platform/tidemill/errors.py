@@ -8,6 +8,7 @@
     ├── Unauthorized        401   no key, or a key nobody knows
     ├── NotFound            404   there is no such object
     ├── Conflict            409   the object changed, or the state does not allow it
+    │   └── NotExplainable        the model that answers has no explanations; another one may
     ├── Gone                410   it was there, and does not come back
     ├── TooLarge            413   over a limit on size
     ├── NotReady            503   a part is missing or still starting; trying again later can help
@@ -112,6 +113,10 @@ class NotFound(TidemillError):
 class Conflict(TidemillError):
     status = 409
     slug = "conflict"
+
+
+class NotExplainable(Conflict):
+    slug = "not-explainable"
 
 
 class Gone(TidemillError):

@@ -56,6 +56,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "model": ("pets", 1),
         "deployment": ("pets",),
         "predict_many": ("pets", [SICK]),
+        "predict_each": ("pets", [SICK, {"weight": "x"}]),
         "predictions": ("pets",),
         "prediction": ("pets", answer["id"]),
         "send_truths": ("pets", [{"prediction_id": answer["id"], "label": "yes"}]),
@@ -68,6 +69,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
     check("upload", file)
     check("start_training", training)
     check("predict", answer)
+    check("predict", client.predict("pets", SICK, explain=True))
     for method, arguments in calls.items():
         check(method, getattr(client, method)(*arguments))
     untried = {

@@ -1,3 +1,6 @@
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -52,6 +55,69 @@ def test_faults_name_record_and_field_and_nothing_is_logged(client: Client, home
     assert {(one["record"], one["field"]) for one in error.problem["faults"]} == {(1, "weight"), (1, "knd")}
     assert "kind" in str(error.problem["faults"])
     assert count(home, "pets", "predictions") == 0
+
+
+def test_one_bad_record_keeps_no_other_from_its_answer_when_parts_are_asked_for(
+    client: Client, home: Home
+) -> None:
+    bad = [{**SICK, "weight": "heavy", "knd": "cat"}, 5, {}]
+    found = client.predict_each("pets", [SICK, *bad, WELL])
+    assert found["errors"] == 3
+    assert [one["status"] for one in found["predictions"]] == [200, 422, 422, 422, 200]
+    first, second, third, fourth, last = found["predictions"]
+    assert (first["label"], last["label"]) == ("yes", "no")  # type: ignore[typeddict-item]
+    assert {fault["field"] for fault in second["faults"]} == {"weight", "knd"}  # type: ignore[typeddict-item]
+    assert third["faults"][0]["field"] == ""  # type: ignore[typeddict-item]
+    assert fourth["faults"][0]["message"] == "a value is required"  # type: ignore[typeddict-item]
+    logged = {one["id"] for one in client.predictions("pets")}
+    assert logged == {first["id"], last["id"]}  # type: ignore[typeddict-item]
+    everything = client.predict_each("pets", bad)
+    assert (everything["errors"], len(everything["predictions"])) == (3, 3)
+    assert count(home, "pets", "predictions") == 2
+
+
+def test_one_record_has_no_parts(http: httpx.Client) -> None:
+    assert "status" not in http.post(f"{PETS}/predictions?partial=true", json=SICK).json()
+    assert http.post(f"{PETS}/predictions?partial=true", json={"weight": "x"}).status_code == 422
+
+
+def test_an_answer_can_be_explained(client: Client, http: httpx.Client) -> None:
+    plain, answer = client.predict("pets", SICK), client.predict("pets", SICK, explain=True)
+    assert "explanation" not in plain
+    found = answer["explanation"]
+    assert (found["label"], found["unit"], found["calibrated"]) == ("yes", "log-odds", False)
+    assert set(found["contributions"]) == {"kind", "weight", "age", "chipped", "born"}
+    assert found["margin"] == pytest.approx(found["base_value"] + sum(found["contributions"].values()))
+    assert answer["score"] == pytest.approx(1 / (1 + math.exp(-found["margin"])))
+    assert max(found["contributions"], key=lambda name: abs(found["contributions"][name])) == "weight"
+    first, second = client.predict_many("pets", [SICK, WELL], explain=True)
+    assert first["explanation"] == found
+    assert second["explanation"]["contributions"]["weight"] < 0
+    parts = http.post(f"{PETS}/predictions?explain=true&partial=true", json=[WELL, {}]).json()["predictions"]
+    assert parts[0]["explanation"] == second["explanation"]
+    assert "explanation" not in client.prediction("pets", answer["id"])
+
+
+def test_a_model_without_a_compiled_form_says_that_it_cannot_explain(
+    models: Path, client: Client, home: Home
+) -> None:
+    file = models / "1" / "bundle.json"
+    document = json.loads(file.read_text())
+    del document["files"]["scorer.npz"]
+    file.write_text(json.dumps(document))
+    assert client.predict("pets", SICK)["label"] == "yes"
+    with pytest.raises(ApiError, match="not available for this model") as caught:
+        client.predict("pets", SICK, explain=True)
+    assert (caught.value.status, caught.value.problem["type"]) == (
+        409,
+        "urn:tidemill:problem:not-explainable",
+    )
+    assert count(home, "pets", "predictions") == 1
+
+
+@pytest.mark.parametrize("query", ["explain=maybe", "partial=2", "explain="])
+def test_a_wrong_wish_is_told(http: httpx.Client, query: str) -> None:
+    assert http.post(f"{PETS}/predictions?{query}", json=SICK).status_code == 422
 
 
 def test_frames_with_holes_can_be_sent(client: Client) -> None:

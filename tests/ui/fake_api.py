@@ -65,6 +65,7 @@ class FakeApi:
         }
         self.predictions: list[dict[str, Any]] = []
         self.batches: dict[str, dict[str, Any]] = {}
+        self.explains = True
         self.truths: list[dict[str, Any]] = []
         self.alerts: list[dict[str, Any]] = []
         self.report: dict[str, Any] | None = None
@@ -270,8 +271,15 @@ class FakeApi:
     def _get_deployment(self, _rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
         return 200, self.deployment
 
-    def _post_predictions(self, _rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
+    def _post_predictions(self, _rest: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
         sent = json.loads(body)
+        is_asked = query.get("explain") == "true"
+        if is_asked and not self.explains:
+            raise Problem(
+                409,
+                "Explanations are not available for this model",
+                type="urn:tidemill:problem:not-explainable",
+            )
         many = sent.get("records") if isinstance(sent, dict) else None
         records = many if many is not None else [sent]
         faults = [
@@ -288,6 +296,8 @@ class FakeApi:
             raise Problem(422, "Records break the contract", "1 fault", "Mend the fields.", faults=faults)
         made = [prediction(len(self.predictions) + index, record) for index, record in enumerate(records)]
         self.predictions = [*reversed(made), *self.predictions]
+        if is_asked:
+            made = [one | {"explanation": EXPLANATION} for one in made]
         return 200, made[0] if many is None else {"predictions": made}
 
     def _get_predictions(self, _rest: list[str], query: dict[str, str], _body: bytes) -> tuple[int, Any]:
@@ -820,6 +830,16 @@ def change(revision: int, action: str, version: int, reason: str) -> dict[str, A
 def deployment() -> dict[str, Any]:
     history = [change(2, "deploy", 2, "better on held-out rows"), change(1, "deploy", 1, "the first")]
     return {"champion": 2, "previous": 1, "revision": 2, "changed_at": history[0]["at"], "history": history}
+
+
+EXPLANATION = {
+    "label": "malignant",
+    "unit": "log-odds",
+    "base_value": -0.5,
+    "contributions": {"mean_radius": 1.25, "scanner": -0.25},
+    "margin": 0.5,
+    "calibrated": False,
+}
 
 
 def prediction(index: int, record: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -444,6 +444,22 @@ def test_the_form_holds_usual_values_and_gives_an_answer(
     assert sent["examined_on"] == "2026-03-01"
     assert "diagnosis" not in sent
     assert "Model version 2" in text_of(app)
+    assert (
+        "What moved the answer towards malignant, in log-odds: from -0.5 of the usual record to 0.5."
+        in text_of(app)
+    )
+
+
+def test_a_model_without_reasons_answers_without_them(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.explains = False
+    before = len(fake_api.predictions)
+    app = open_page("predict")
+    app.button[0].click().run()
+    assert not app.exception
+    assert "cannot say how each field moved its answer" in text_of(app)
+    assert len(fake_api.predictions) == before + 1
 
 
 def test_an_empty_field_is_left_out(fake_api: FakeApi, open_page: OpenPage) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from tidemill.client import ApiError
-from tidemill.client_types import ColumnProfile, LoggedPrediction, Prediction, ProjectDetail
+from tidemill.client_types import ColumnProfile, Explanation, LoggedPrediction, Prediction, ProjectDetail
 from ui.client import api, places
 from ui.components import charts, page, records, words
 
@@ -42,7 +42,17 @@ def one_record(detail: ProjectDetail) -> None:
         is_asked = st.form_submit_button("Predict", type="primary", icon=":material/bolt:")
     if is_asked:
         with page.explained():
-            answer(api().predict(detail["name"], record), detail)
+            answer(explained_if_possible(detail["name"], record), detail)
+
+
+def explained_if_possible(project: str, record: dict[str, Any]) -> Prediction:
+    """The answer with its reasons, or without where the live model cannot tell them."""
+    try:
+        return api().predict(project, record, explain=True)
+    except ApiError as error:
+        if error.problem.get("type") != "urn:tidemill:problem:not-explainable":
+            raise
+        return api().predict(project, record)
 
 
 @st.cache_data(ttl=300, show_spinner=False)
@@ -70,6 +80,22 @@ def answer(found: Prediction, detail: ProjectDetail) -> None:
             right.altair_chart(charts.probabilities(found["probabilities"]))
         for flag in found["flags"]:
             st.markdown(f":orange[:material/flag:] {words.literal(words.flag(flag))}")
+        if "explanation" in found:
+            reasons(found["explanation"])
+        else:
+            st.caption("The live model cannot say how each field moved its answer.")
+
+
+def reasons(found: Explanation) -> None:
+    """How much each field moved the answer; the bars add up to the margin."""
+    about = f"towards {words.literal(found['label'])}" if found["label"] is not None else "upwards"
+    unit = words.UNITS[found["unit"]]
+    usual, margin = words.number(found["base_value"]), words.number(found["margin"])
+    calibrated = ", before calibration" if found["calibrated"] else ""
+    st.caption(
+        f"What moved the answer {about}, in {unit}: from {usual} of the usual record to {margin}{calibrated}."
+    )
+    st.altair_chart(charts.contributions(found["contributions"], unit))
 
 
 def recent(detail: ProjectDetail) -> None:

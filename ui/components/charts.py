@@ -161,6 +161,24 @@ def probabilities(found: Mapping[str, float]) -> alt.Chart:
     return _sized(bars, alt.Step(28))
 
 
+def contributions(found: Mapping[str, float], unit: str, most: int = 12) -> alt.Chart:
+    """A bar per field, those that moved the answer most first; the rest of them together."""
+    ordered = sorted(found.items(), key=lambda item: -abs(item[1]))
+    shown = ordered[:most]
+    if rest := ordered[most:]:
+        shown.append((f"{len(rest)} other fields", sum(moved for _, moved in rest)))
+    base = alt.Chart(pd.DataFrame(shown, columns=["field", "moved"])).encode(
+        x=alt.X("moved:Q", title=unit.capitalize()),
+        y=alt.Y("field:N", title=None, sort=[name for name, _ in shown]),
+        color=alt.condition("datum.moved > 0", alt.value(MAIN), alt.value(SECOND)),
+        tooltip=[
+            alt.Tooltip("field:N", title="Field"),
+            alt.Tooltip("moved:Q", title="Moved by", format="+.4g"),
+        ],
+    )
+    return _sized(base.mark_bar(cornerRadius=2), alt.Step(24))
+
+
 def two_shares(bins: Sequence[str], reference: Sequence[float], current: Sequence[float]) -> alt.Chart:
     """Share of rows per bin, reference beside current."""
     rows = [

@@ -34,6 +34,12 @@ METRICS = {
     "precision": "Precision",
     "recall": "Recall",
 }
+UNITS = {
+    "log-odds": "log-odds",
+    "probability": "probability",
+    "log-score": "log-odds against the other classes",
+    "value": "the answer's own unit",
+}
 SMALLER_IS_BETTER = frozenset({"log_loss", "mae", "rmse", "brier"})
 ESTIMATORS = {
     "linear": "Linear model",

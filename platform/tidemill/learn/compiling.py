@@ -222,6 +222,7 @@ def _forest(model: Any, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
                 right=nodes["right_child"],
                 missing_left=nodes["missing_go_to_left"].astype(bool),
                 value=state.value[:, 0, :],
+                cover=nodes["weighted_n_node_samples"],
             )
         )
     _lay_out(trees, arrays)
@@ -244,6 +245,7 @@ def _boosting(model: Any, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
                     right=nodes["right"].astype(np.int64),
                     missing_left=nodes["missing_go_to_left"].astype(bool),
                     value=nodes["value"][:, np.newaxis],
+                    cover=nodes["count"],
                 )
             )
     _lay_out(trees, arrays)
@@ -255,7 +257,10 @@ def _boosting(model: Any, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
 
 
 class _Nodes:
-    """The nodes of one tree as the library numbers them; `feature` is -1 at a leaf."""
+    """The nodes of one tree as the library numbers them; `feature` is -1 at a leaf.
+
+    `cover` is the weight of the training rows that came to each node, for explanations.
+    """
 
     def __init__(self, **parts: NDArray[Any]) -> None:
         self.feature = parts["feature"]
@@ -264,6 +269,7 @@ class _Nodes:
         self.right = parts["right"]
         self.missing_left = parts["missing_left"]
         self.value = parts["value"]
+        self.cover = parts["cover"]
 
     def order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Nodes by level with siblings side by side, and where the left child of each lies (itself at a leaf)."""
@@ -283,7 +289,7 @@ class _Nodes:
 def _lay_out(trees: list[_Nodes], arrays: dict[str, NDArray[Any]]) -> None:
     """All trees one after another. A leaf is its own left child and everything is below its threshold."""
     parts: dict[str, list[NDArray[Any]]] = {
-        name: [] for name in ("feature", "threshold", "left", "missing_left", "value")
+        name: [] for name in ("feature", "threshold", "left", "missing_left", "value", "cover")
     }
     roots, start = [], 0
     for tree in trees:
@@ -294,6 +300,7 @@ def _lay_out(trees: list[_Nodes], arrays: dict[str, NDArray[Any]]) -> None:
         parts["left"].append((left + start).astype(np.int32))
         parts["missing_left"].append(tree.missing_left[order] | leaf)
         parts["value"].append(tree.value[order].astype(np.float64))
+        parts["cover"].append(tree.cover[order].astype(np.float64))
         roots.append(start)
         start += len(order)
     arrays.update({name: np.concatenate(found) for name, found in parts.items()})

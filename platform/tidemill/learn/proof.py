@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -37,6 +38,7 @@ LOT = 1000
 # Walks down a tree that are made one record at a time; a walk in numpy of a single record costs as much as so many.
 MOST_WALKS = 150_000
 WALKS_OF_NUMPY = 300
+MEAN_LOT = 10_000
 # Around them float32 and float64 part ways, or the encoders clip.
 EDGES = (0.0, -1.0, 0.1, 16_777_217.0, 1e-46, 1e30, -1e38, 1e38, 1e39)
 
@@ -53,6 +55,8 @@ def compiled_scorer(
         form = compile_pipeline(pipeline)
     except NotCompilable as error:
         return None, {"form": "scikit-learn", "reason": str(error)}
+    if form.document["model"]["kind"] == "linear":
+        form.arrays["mean"] = _encoded_mean(pipeline, project, rows)
     # What is proved is what will be read, not what was meant to be written.
     data = form.to_bytes()
     read = read_form(data, project.name)
@@ -84,6 +88,16 @@ def _stride(form: Form) -> int:
     expected = MOST_ROWS + VARIED * MOST_THRESHOLDS_IN_ALL * 6
     every = max(1, walks * expected // MOST_WALKS)
     return every + 1 if every > 1 and every % VARIED == 0 else every
+
+
+def _encoded_mean(pipeline: Pipeline, project: Project, rows: pd.DataFrame) -> NDArray[Any]:
+    """Mean of the training rows as the model sees them; explanations of a linear model are differences to it."""
+    trained = rows[rows["_split"] == TRAIN] if "_split" in rows.columns else rows
+    trained = (trained if len(trained) else rows)[list(project.feature_columns)]
+    total: Any = 0.0
+    for start in range(0, len(trained), MEAN_LOT):
+        total = total + pipeline[:-1].transform(trained.iloc[start : start + MEAN_LOT]).sum(axis=0)
+    return np.asarray(total, dtype=np.float64).ravel() / len(trained)
 
 
 def compare(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from tidemill.serve.calibration import Calibration, OneVsRest
 from tidemill.serve.encoding import column
 from tidemill.serve.scorer import Score, Scorer, Values, Verdict
 from tidemill.serve.trees import Trees
+
+if TYPE_CHECKING:
+    from tidemill.serve.explain import Explainer, Explanation
 
 FORMAT = 1
 FILE = "scorer.npz"
@@ -172,6 +175,8 @@ class CompiledScorer(Scorer):
         self.model = CompiledModel(read_form(checked_bytes(info, FILE, what), what), what)
         self.classes = self.model.classes
         self._verdict = Verdict(self.classes, info, project)
+        self._info, self._what = info, what
+        self._explainer: Explainer | None = None
 
     def score_one(self, record: Values) -> Score:
         """The score of one record."""
@@ -181,6 +186,15 @@ class CompiledScorer(Scorer):
         if len(records) <= 2:
             return [self._verdict(self.model.one(record)) for record in records]
         return [self._verdict(row) for row in self.model.many(records)]
+
+    def explain(self, records: Sequence[Values], scores: Sequence[Score]) -> list[Explanation]:
+        """What explanations need besides is read from the bundle with the first of them."""
+        if self._explainer is None:
+            from tidemill.serve.explain import Explainer
+
+            data = checked_bytes(self._info, FILE, self._what)
+            self._explainer = Explainer(read_form(data, self._what), self._what)
+        return self._explainer.explain(records, [self._verdict.explained(score) for score in scores])
 
 
 def _linked(raw: list[float], link: str) -> list[float]:

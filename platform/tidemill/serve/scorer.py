@@ -12,11 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidemill.errors import Corrupt
 from tidemill.learn.bundle_info import BundleInfo, load_info
 from tidemill.project import Project
+
+if TYPE_CHECKING:
+    from tidemill.serve.explain import Explanation
 
 Values = Mapping[str, Any]
 
@@ -44,6 +47,13 @@ class Scorer(ABC):
     def score(self, records: Sequence[Values]) -> list[Score]:
         """One score per record, in order; `records` are the `values` of checked records."""
 
+    def explain(self, records: Sequence[Values], scores: Sequence[Score]) -> list[Explanation]:  # noqa: ARG002
+        """Why each record got its score. Raises NotExplainable where the model cannot tell; TooLarge."""
+        from tidemill.serve.explain import not_explainable
+
+        reason = "only models with a compiled form are explained (the card says why this one has none)"
+        raise not_explainable(f"model {self.version}", reason, "Deploy a linear model or one of trees")
+
 
 class Verdict:
     """From a row of probabilities (or one number) to a score, by the classes and threshold of a bundle."""
@@ -52,6 +62,10 @@ class Verdict:
         self._classes = classes
         self._positive = _positive(info.positive, classes) if project.task == "binary" else None
         self._threshold = float(info.threshold if info.threshold is not None else project.serving.threshold)
+
+    def explained(self, score: Score) -> str | None:
+        """The class that an explanation of `score` is about: the positive one, or of many the answered one."""
+        return None if self._classes is None else self._positive or str(score.label)
 
     def __call__(self, row: list[float]) -> Score:
         if self._classes is None:

@@ -15,14 +15,15 @@ from typing import Any, Literal, Protocol
 
 from sqlalchemy.exc import OperationalError
 
-from tidemill.errors import NotReady, TidemillError
+from tidemill.errors import InvalidInput, NotReady, TidemillError
 from tidemill.home import Home
 from tidemill.serve import deployment
 from tidemill.serve.canary import Canary, Tried, kept
 from tidemill.serve.live import Live, Loader, MakeScorer
 from tidemill.serve.load_alerts import tell_loaded, tell_not_loaded, withdraw_not_loaded
 from tidemill.serve.plain import PlainAnswer
-from tidemill.serve.prediction import Made, Prediction
+from tidemill.serve.prediction import Asked, Made, Prediction, answerable, reasons_of, right_of
+from tidemill.serve.record import CheckedRecord, RecordFault
 from tidemill.serve.scorer import Scorer, open_scorer
 from tidemill.store.state import State
 
@@ -80,7 +81,7 @@ class PredictionService:
         self._load_lock = threading.Lock()
 
     def predict(
-        self, records: Sequence[Any], request_id: str, *, canary_has_room: bool = True
+        self, records: Sequence[Any], request_id: str, *, explain: bool = False, canary_has_room: bool = True
     ) -> list[Prediction]:
         """Check, score and log `records`; answers exist only for what is in the log.
 
@@ -88,35 +89,57 @@ class PredictionService:
         the champion all the same.
 
         Raises InvalidInput (with every fault), NotReady when no model is live, StorageFull when the log takes no
-        more. All records are answered, or none.
+        more, with `explain` NotExplainable or TooLarge. All records are answered, or none.
         """
-        started = time.perf_counter()
-        live, canary = self.live(), self._canary
-        checked = live.contract.check_all(records)
-        tried = (
-            Tried() if canary is None else canary.ask(records, checked, request_id, has_room=canary_has_room)
-        )
+        asked = Asked(request_id, explain, canary_has_room)
+        live = self.live()
+        return self._answer(live, records, live.contract.check_all(records), asked)
+
+    def predict_each(
+        self, records: Sequence[Any], request_id: str, *, explain: bool = False, canary_has_room: bool = True
+    ) -> list[Prediction | list[RecordFault]]:
+        """The same, but a record with faults keeps no other from its answer: its faults stand in its place."""
+        asked = Asked(request_id, explain, canary_has_room)
+        live = self.live()
+        found = live.contract.check_each(records)
+        try:
+            answers = self._answer(live, *right_of(records, found), asked)
+        except InvalidInput:  # the model has no answer for one of them
+            found = answerable(live.scorer, found)
+            answers = self._answer(live, *right_of(records, found), asked)
+        in_turn = iter(answers)
+        return [next(in_turn) if isinstance(one, CheckedRecord) else one for one in found]
+
+    def _answer(
+        self, live: Live, records: Sequence[Any], checked: Sequence[CheckedRecord], asked: Asked
+    ) -> list[Prediction]:
+        canary = self._canary
+        tried = Tried()
+        if canary is not None:
+            tried = canary.ask(records, checked, asked.request_id, has_room=asked.canary_has_room)
         rest = [place for place in range(len(checked)) if place not in tried.answers]
         scores = live.scorer.score([checked[place].values for place in rest])
-        took = time.perf_counter() - started
-        made = [Made("champion", live.scorer.version, checked[place], score, took - tried.seconds)
+        took = time.perf_counter() - asked.started
+        made = [Made("champion", live.scorer, checked[place], score, took - tried.seconds)
                 for place, score in zip(rest, scores, strict=True)]  # fmt: skip
         if canary is not None and tried.answers:
             for place, (record, score) in sorted(tried.answers.items()):
-                made.insert(place, Made("canary", canary.version, record, score, tried.seconds))
+                made.insert(place, Made("canary", canary.live.scorer, record, score, tried.seconds))
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        answers = [one.answer(at) for one in made]
-        before_write = time.perf_counter()
-        self._log.append(
-            [
-                one.event(answer, self.project_name, request_id)
-                for one, answer in zip(made, answers, strict=True)
-            ]
-        )
-        self._on_log(time.perf_counter() - before_write)
+        # Before anything is logged: what cannot be explained is refused as a whole.
+        reasons = reasons_of(made) if asked.explain else [None] * len(made)
+        answers = [one.answer(at, reason) for one, reason in zip(made, reasons, strict=True)]
+        events = [
+            one.event(answer, self.project_name, asked.request_id)
+            for one, answer in zip(made, answers, strict=True)
+        ]
+        if events:
+            before_write = time.perf_counter()
+            self._log.append(events)
+            self._on_log(time.perf_counter() - before_write)
         if canary is not None and tried.failures:
             self._note_failures(
-                canary.failure_event(answers[place].id, request_id, made[place].record.entity_id, why)
+                canary.failure_event(answers[place].id, asked.request_id, made[place].record.entity_id, why)
                 for place, why in tried.failures.items()
             )
         return answers

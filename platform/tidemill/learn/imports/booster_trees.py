@@ -122,6 +122,7 @@ def _lightgbm_tree(lines: dict[str, str]) -> _Nodes:
         right=np.concatenate([np.where(right < 0, inner + ~right, right), empty]).astype(int),
         missing_left=np.concatenate([gaps_left, empty > 0]),
         value=np.concatenate([np.zeros(inner), leaves])[:, np.newaxis],
+        cover=np.array([*lines["internal_count"].split(), *lines["leaf_count"].split()], dtype=np.float64),
     )
 
 
@@ -134,6 +135,7 @@ def _leaf_alone(value: float) -> _Nodes:
         right=none.astype(int),
         missing_left=none > 0,
         value=np.array([[value]]),
+        cover=none + 1,
     )
 
 
@@ -174,4 +176,5 @@ def _xgboost_tree(tree: dict[str, Any]) -> _Nodes:
         right=np.array(tree["right_children"], dtype=np.int64),
         missing_left=np.array(tree["default_left"], dtype=bool),
         value=split.astype(np.float64)[:, np.newaxis],
+        cover=np.array(tree["sum_hessian"], dtype=np.float64),
     )
