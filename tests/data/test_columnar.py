@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tidemill.data import columnar
 from tidemill.data.read import open_source
-from tidemill.data.sheet_values import text_of
+from tidemill.data.cell_texts import text_of
 from tidemill.data.source import BLANK_ROW
 from tidemill.errors import InvalidInput
 

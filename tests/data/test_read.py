@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tidemill.data import delimited
 from tidemill.data.read import open_source
-from tidemill.data.sheet_values import text_of
+from tidemill.data.cell_texts import text_of
 from tidemill.data.source import Row
 from tidemill.errors import InvalidInput
 from tidemill.project import Reading

@@ -147,7 +147,7 @@ class Acceptor:
         """The rows of the file piece by piece: those that are plainly good, and those to be judged."""
         if self.delimited is None or self.bulk is None:
             for chunk in chunks(self.source):
-                taken = self.sieve.take(chunk.cells)
+                taken = self.sieve.take(chunk.values)
                 yield taken, Chunk(taken.doubtful, chunk.faults)
             return
         stretches = self.delimited.stretches()
@@ -284,7 +284,7 @@ class Acceptor:
             assert row.fault is not None
             self.tally.rejected += 1
             yield self._reject(row.line, row.fault.column, row.fault.value, row.fault.reason)
-        self.judged = chunk.cells.num_rows > 0
+        self.judged = chunk.values.num_rows > 0
         if not self.judged:
             return
         self._check(chunk)
@@ -294,7 +294,7 @@ class Acceptor:
         split = 2 * len(self.columns)
         rejected = found.fetchall()
         # Most rows that are judged are rejected: where all are, none need be asked for again.
-        self.judged = len(rejected) < chunk.cells.num_rows
+        self.judged = len(rejected) < chunk.values.num_rows
         for line, *cells in rejected:
             self.tally.rejected += 1
             yield from self._broken(line, cells[:split])

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tidemill.data.sheet_values import text_of
+from tidemill.data.cell_texts import texts_of
 from tidemill.data.source import BLANK_ROW, Fault, Place, Row, SourceFile, empty_file
 from tidemill.data.staging import Chunk, InPieces
 from tidemill.errors import InvalidInput
@@ -74,7 +72,7 @@ def _pieces(place: Place, file: pq.ParquetFile) -> Iterator[Chunk]:
     with closing(file):
         try:
             for batch in file.iter_batches(batch_size=size):
-                yield _chunk(line, [_texts(column) for column in batch.columns])
+                yield _chunk(line, [texts_of(column) for column in batch.columns])
                 line += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(place, error) from error
@@ -95,47 +93,6 @@ def _chunk(first: int, columns: list[pa.StringArray]) -> Chunk:
         return Chunk(table, [])
     faults = [Row(line, [], NUL if nul[line - first] else BLANK_ROW) for line in lines[~good].tolist()]
     return Chunk(table.filter(pa.array(good)), faults)
-
-
-def _texts(column: pa.Array) -> pa.StringArray:
-    """Values as a person would have typed them into a CSV; `text_of` says so too, of one value."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _texts(column.dictionary_decode())
-    if pa.types.is_floating(kind):
-        return _corrected(column.cast(pa.float64()), "[a-z]|^-0$|[.]0$|^-?0[.]0000")
-    if pa.types.is_decimal(kind):
-        return _corrected(column, "E")
-    if pa.types.is_timestamp(kind):
-        # To microseconds, as the table keeps them; a moment with a zone becomes the same moment in UTC.
-        column = column.cast(pa.timestamp("us", kind.tz and "UTC"), safe=False)
-        text = column.cast(pa.timestamp("us")).cast(pa.string())
-        whole = pc.utf8_slice_codeunits(text, 0, -len(".000000"))
-        day = pc.utf8_slice_codeunits(text, 0, -len(" 00:00:00.000000"))
-        text = pc.if_else(pc.ends_with(text, ".000000"), whole, text)
-        return pc.if_else(pc.ends_with(text, " 00:00:00"), day, text)
-    if pa.types.is_time(kind):
-        text = column.cast(pa.time64("us"), safe=False).cast(pa.string())
-        return pc.if_else(pc.ends_with(text, ".000000"), pc.utf8_slice_codeunits(text, 0, -7), text)
-    if pa.types.is_date(kind):
-        return column.cast(pa.date32(), safe=False).cast(pa.string())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        column.validate(full=True)
-        text = column.cast(pa.string())
-        return pc.if_else(pc.equal(pc.binary_length(text), 0), pa.scalar(None, pa.string()), text)
-    return column.cast(pa.string())
-
-
-def _corrected(column: pa.Array, odd: str) -> pa.StringArray:
-    """Numbers as Arrow shows them, but for those that it shows another way than people write them."""
-    text = column.cast(pa.string())
-    which = pc.fill_null(pc.match_substring_regex(text, odd), False)
-    values = [_text(value) for value in column.filter(which).to_pylist()]
-    return pc.replace_with_mask(text, which, pa.array(values, pa.string())) if values else text
-
-
-def _text(value: Any) -> str | None:
-    return format(value, "f") if isinstance(value, Decimal) else text_of(value)
 
 
 def _unreadable(place: Place, error: Exception) -> InvalidInput:

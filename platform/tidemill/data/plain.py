@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from tidemill.data.casting import MISSING, SPACES, SQL_TYPES, broken, cleaned, literal, rules, typed
+from tidemill.data.cell_texts import EXACT_INTEGERS
 from tidemill.data.stretches import Stretch
 from tidemill.project import CATEGORICAL, NUMERIC, TEMPORAL, Column
 
@@ -39,6 +40,37 @@ class Marks:
         return cls(stretch.holds(b"_"), signs, stretch.has_odd_spaces)
 
 
+def native(column: Column, cell: str, value: str, kind: str) -> Form | None:
+    """The form of cells that are no texts but of the SQL type `kind`; None where casting has to see their text.
+
+    What holds is what casting makes of the text that says the same (`data/cell_texts.py`).
+    """
+    found: tuple[str, str] | None = None
+    match column.type, kind:
+        case "integer", "BIGINT":
+            found = cell, "true"
+        case "integer", "DOUBLE":
+            found = (
+                f"TRY_CAST({cell} AS BIGINT)",
+                f"{cell} = trunc({cell}) AND abs({cell}) < {EXACT_INTEGERS}",
+            )
+        case "float", "DOUBLE":
+            found = cell, f"isfinite({cell})"
+        case "float", "BIGINT":
+            found = f"CAST({cell} AS DOUBLE)", f"abs({cell}) < {EXACT_INTEGERS}"
+        case "boolean", "BOOLEAN":
+            found = cell, "true"
+        case "date", "DATE" if column.format is None:
+            found = cell, "true"
+        case "datetime", "TIMESTAMP" if column.format is None:
+            found = cell, "true"
+        case "datetime", "DATE" if column.format is None:
+            found = f"CAST({cell} AS TIMESTAMP)", "true"
+        case "date", "TIMESTAMP" if column.format is None:
+            found = f"CAST({cell} AS DATE)", f"{cell} = date_trunc('day', {cell})"
+    return found and _held(column, cell, value, *found)
+
+
 def thorough(column: Column, cell: str, value: str, decimal: str) -> Form:
     """The form of every cell that is right, at the full cost: for columns that are not written plainly."""
     text = cleaned(column, cell)
@@ -56,7 +88,10 @@ def plain(column: Column, cell: str, value: str, decimal: str, marks: Marks) -> 
     found = _written(column, cell, value, decimal, marks)
     if found is None:
         return thorough(column, cell, value, decimal)
-    typed_value, condition = found
+    return _held(column, cell, value, *found)
+
+
+def _held(column: Column, cell: str, value: str, typed_value: str, condition: str) -> Form:
     required = column.role == "id" or not column.nulls
     kept = [condition, *(f"NOT ({rule})" for rule in rules(column, value).values())]
     if column.values is not None and column.type in CATEGORICAL:

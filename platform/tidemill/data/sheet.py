@@ -20,9 +20,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tidemill.data.cell_texts import text_of, texts_of, type_for
 from tidemill.data.packed import counted, open_member
 from tidemill.data.sheet_cells import Block, Numbers, Unusual, cells_of
-from tidemill.data.sheet_values import Oracle, column_texts, shared_texts
+from tidemill.data.sheet_values import Oracle, column_values, shared_texts
 from tidemill.data.source import Fault, Place, Row
 from tidemill.data.staging import Chunk, InPieces
 
@@ -35,6 +36,8 @@ CHUNK_CELLS = 2_000_000
 # A row that is longer than this is no row of a table.
 LONGEST_ROW = 1 << 26
 WORKSHEET = "/worksheet"
+# A header that stands further down is read with its rows.
+MOST_HEAD = 100
 
 
 @dataclass
@@ -60,28 +63,31 @@ class Sheet:
         """The first row from row `first` on that holds anything, None if there is none; and those below it."""
         pieces = self._chunks()
         for piece in pieces:
-            good = piece.cells.filter(pc.greater_equal(piece.cells["line"], first))
+            good = piece.values.filter(pc.greater_equal(piece.values["line"], first))
             faults = [row for row in piece.faults if row.line >= first]
             header = next(Chunk(good.slice(0, 1), faults).in_order(), None)
             if header is not None:
                 rest = Chunk(good.slice(header.fault is None), [row for row in faults if row is not header])
-                return header, InPieces(chain([rest], pieces))
+                return header, InPieces(chain([rest] if rest.rows else [], pieces))
         return None, InPieces(pieces)
 
     def _chunks(self) -> Iterator[Chunk]:
         """The rows that hold anything, several pieces at a time, each let go of once it was taken."""
         self.pieces.reverse()
         most = min(CHUNK_ROWS, CHUNK_CELLS // (self.columns[1] - self.columns[0] + 1) + 1)
+        at_once = 1
         while self.pieces:
             taken: list[Chunk] = []
-            while self.pieces and sum(chunk.rows for chunk in taken) < most:
+            while self.pieces and sum(chunk.rows for chunk in taken) < at_once:
                 taken.append(self._chunk(self.pieces.pop()))
             faults = [row for chunk in taken for row in chunk.faults]
-            yield Chunk(pa.concat_tables([chunk.cells for chunk in taken]), faults)
+            yield Chunk(_together([chunk.values for chunk in taken]), faults)
+            # The first piece is the header, whose names make texts of any column.
+            at_once = most
 
     def _chunk(self, piece: Piece) -> Chunk:
         first, last = self.columns
-        empty = pa.nulls(len(piece.lines), pa.string())
+        empty = pa.nulls(len(piece.lines))
         cells = [piece.columns.get(column, empty) for column in range(first, last + 1)]
         named = {f"c{index}": column for index, column in enumerate(cells)}
         table = pa.table({"line": pa.array(piece.lines, pa.int64())} | named)
@@ -91,9 +97,27 @@ class Sheet:
             at = int(np.searchsorted(piece.lines, line))
             keep[at] = False
             where = f"{letters_of(column)}{line}"
-            texts = [cell[at].as_py() for cell in cells]
+            texts = [text_of(cell[at].as_py()) for cell in cells]
             faults.append(Row(line, [], Fault("", where, "a cell of the row holds an error", texts)))
         return Chunk(table.filter(pa.array(keep)) if faults else table, faults)
+
+
+def _together(tables: list[pa.Table]) -> pa.Table:
+    """Rows one behind the other; columns whose cells are not of one type become texts."""
+    names = tables[0].column_names
+    columns = [_as_one([table.column(name) for table in tables]) for name in names]
+    return pa.table(columns, names=names)
+
+
+def _as_one(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
+    kind = type_for(part.type for part in parts)
+    return pa.chunked_array([chunk for part in parts for chunk in _as_type(part, kind)], kind)
+
+
+def _as_type(part: pa.ChunkedArray, kind: pa.DataType) -> list[pa.Array]:
+    if kind == pa.string() and part.type not in (kind, pa.null()):
+        return [texts_of(part.combine_chunks())]
+    return list(part.cast(kind).chunks)
 
 
 def letters_of(column: int) -> str:
@@ -161,14 +185,14 @@ class SheetReader:
                     raise Unusual
                 self.sheets[element.attrib["name"]] = _member(target)
 
-    def read(self, wanted: str | None) -> Sheet:
-        """The sheet of that name, or the first that holds anything below row 1."""
+    def read(self, wanted: str | None, head: int) -> Sheet:
+        """The sheet of that name, or the first that holds anything below row 1. `head` rows are read apart."""
         if not self.sheets or (wanted is not None and wanted not in self.sheets):
             raise Unusual
         oracle = Oracle(self._part("styles"), self._from_1904())
         shared = shared_texts(self._part("sharedStrings"), oracle)
         for name in self.sheets if wanted is None else [wanted]:
-            sheet = self._sheet(name, shared, oracle)
+            sheet = self._sheet(name, head, shared, oracle)
             if sheet.pieces and (wanted is not None or sheet.pieces[-1].lines[-1] > 1):
                 self.archive.rest()
                 return sheet
@@ -193,10 +217,12 @@ class SheetReader:
             raise Unusual
         return bool(flags & {"1", "true"})
 
-    def _sheet(self, name: str, shared: pa.StringArray, oracle: Oracle) -> Sheet:
+    def _sheet(self, name: str, head: int, shared: pa.StringArray, oracle: Oracle) -> Sheet:
         sheet = Sheet(name)
         last_row, first, last = 0, 1 << 20, 0
-        for piece in _in_turn(lambda text: piece_of(cells_of(text), shared, oracle), self._blocks(sheet)):
+        for piece in _in_turn(
+            lambda text: piece_of(cells_of(text), shared, oracle), self._blocks(sheet, head)
+        ):
             if not len(piece.lines):
                 continue
             if piece.lines[0] <= last_row:
@@ -210,8 +236,8 @@ class SheetReader:
         sheet.columns = first, last
         return sheet
 
-    def _blocks(self, sheet: Sheet) -> Iterator[bytes]:
-        """The XML of the sheet's rows, in blocks of whole ones."""
+    def _blocks(self, sheet: Sheet, head: int) -> Iterator[bytes]:
+        """The XML of the sheet's rows, in blocks of whole ones: first so many, then as many as are at hand."""
         pieces = self.archive.stream(self.sheets[sheet.name])
         rest = b""
         for piece in pieces:
@@ -225,6 +251,9 @@ class SheetReader:
         if not is_usual(rest[:begin]):
             raise Unusual
         rest = rest[begin + len(b"<sheetData>") :]
+        if (cut := _behind(rest, head)) > 0:
+            yield rest[:cut]
+            rest = rest[cut:]
         while (end := rest.find(b"</sheetData>")) < 0:
             cut = rest.rfind(b"<row ")
             if len(rest) >= BLOCK and cut > 0:
@@ -245,6 +274,16 @@ class SheetReader:
             rest = rest[-20:] + piece
         if not rest.rstrip().endswith(b"</worksheet>"):
             raise Unusual
+
+
+def _behind(text: bytes, rows: int) -> int:
+    """Where the row behind the first `rows` begins; -1 when it does not stand in the text."""
+    end = text.find(b"</sheetData>")
+    at = 0
+    for _ in range(min(rows, MOST_HEAD)):
+        if at >= 0:
+            at = text.find(b"<row ", at + 1, end if end >= 0 else len(text))
+    return at
 
 
 def _in_turn(work: Callable[[bytes], Piece], texts: Iterator[bytes]) -> Iterator[Piece]:
@@ -296,7 +335,7 @@ def piece_of(block: Block, shared: pa.StringArray, oracle: Oracle) -> Piece:
     for begin, end in pairwise(bounds):
         which = order[begin:end]
         column = int(ordered[begin])
-        parts = column_texts(block, which, shared, oracle)
+        parts = column_values(block, which, shared, oracle)
         if parts:
             columns[column] = _assembled(parts, position, len(lines))
         if error_kinds:
@@ -326,5 +365,6 @@ def _assembled(parts: list[tuple[Numbers, pa.Array]], position: npt.NDArray[np.i
         return parts[0][1]
     index = np.full(rows, -1, np.int64)
     index[np.concatenate(places)] = np.arange(sum(map(len, places)))
-    together = pa.concat_arrays([texts for _, texts in parts])
-    return together.take(pa.array(index, mask=index < 0))
+    kind = type_for(values.type for _, values in parts)
+    whole = [texts_of(values) if kind == pa.string() else values.cast(kind) for _, values in parts]
+    return pa.concat_arrays(whole).take(pa.array(index, mask=index < 0))

@@ -259,24 +259,6 @@ def number_before(xml: Bytes, end: Numbers, digits: Numbers) -> Numbers:
     return np.where(possible, word.astype(np.int64), -1)
 
 
-def whole_numbers(block: Block, which: Numbers) -> npt.NDArray[np.bool_]:
-    """Which of these values are at most 8 digits without a needless zero."""
-    begin, end = block.begin[which], block.end[which]
-    number = number_before(block.xml, end, end - begin)
-    known: npt.NDArray[np.bool_] = (number >= 0) & ((block.xml[begin] != ord("0")) | (end - begin == 1))
-    return known
-
-
-def texts(block: Block, which: Numbers) -> tuple[Numbers, Bytes]:
-    """The values of these cells, one behind the other: where each begins, and the bytes."""
-    begin, end = block.begin[which], block.end[which]
-    offsets = np.zeros(len(which) + 1, np.int64)
-    np.cumsum(end - begin, out=offsets[1:])
-    places = np.repeat(begin - offsets[:-1], end - begin)
-    places += np.arange(offsets[-1])
-    return offsets, block.xml[places]
-
-
 def _eight(xml: Bytes, at: Numbers) -> npt.NDArray[np.uint64]:
     """The eight bytes from each place on, as one number."""
     every: npt.NDArray[np.uint64] = np.ndarray((len(xml) - 7,), "<u8", buffer=xml, strides=(1,))

@@ -1,6 +1,7 @@
-"""What the cells of a sheet mean, as text: numbers, dates, booleans and shared texts, column by column.
+"""What the cells of a sheet mean: numbers, dates, booleans and shared texts, column by column.
 
-Here belongs how values of the common forms become Arrow strings without a Python object for each. The general
+Here belongs how values of the common forms become Arrow arrays without a Python object for each: of their own type
+where all cells of a column are alike, and of texts where they are not. The general
 reader's word is law: it tells which styles are dates, and it is asked, through a small workbook made for it
 (`Oracle`), about every value of another form. So both ways of reading a workbook give the same cells.
 """
@@ -11,32 +12,32 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from python_calamine import CalamineSheet, CalamineWorkbook
 
-from tidemill.data.sheet_cells import Block, Numbers, Unusual, number_before, texts, whole_numbers
+from tidemill.data.cell_texts import MOMENT, text_of, texts_of
+from tidemill.data.sheet_cells import Block, Numbers, Unusual, number_before
 
 # Numbers that are written as they would be shown again: at most 15 digits, no exponent, no needless zero.
 PLAIN = r"^(?:-?[1-9][0-9]{0,14}|0|-?[1-9][0-9]*\.[0-9]*[1-9]|-?0\.0{0,3}[1-9](?:[0-9]*[1-9])?)$"
 PLAIN_LENGTH = 16
-NUMBER = r"^-?[0-9]{1,20}(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,3})?$"
 # Texts that a reader of XML changes: entities, line ends, escapes of Excel's, blanks at the ends.
 CHANGED = r"(?:&|\r|_x|^\s|\s$|\x00)"
 ONE_TEXT = re.compile(rb'<si><t(?: xml:space="preserve")?>([^<]*)</t></si>')
 ANY_TEXT = re.compile(rb"<si>.*?</si>", re.DOTALL)
 # After the 29th of February 1900 that never was, and long before the year 10000.
-FIRST_DAY, LAST_DAY = 61.0, 2_900_000.0
-EPOCH = {False: np.datetime64("1899-12-30", "s"), True: np.datetime64("1904-01-01", "s")}
+FIRST_DAY, LAST_DAY = 61, 2_900_000
+EPOCH = {False: np.datetime64("1899-12-30"), True: np.datetime64("1904-01-01")}
 DAY_SECONDS = 86_400
 NO_SECOND = 1e-5
 TEXTS = ("s", "str", "inlineStr")
-# Beyond this a double no longer holds every integer.
-EXACT_INTEGERS = 2**53
 XML = b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 SHEET = b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
 STRINGS = b'<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
@@ -58,29 +59,6 @@ BOOK = (
     b'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">%s<sheets>'
     b'<sheet name="s" sheetId="1" r:id="rId1"/></sheets></workbook>'
 )
-
-
-def text_of(value: Any) -> str | None:
-    """A cell as text: what a person would have typed into a CSV, with dates in ISO 8601."""
-    match value:
-        case None | "":
-            return None
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer() and abs(value) < EXACT_INTEGERS:
-            return str(int(value))
-        case datetime() if value.time() == time():
-            return value.date().isoformat()
-        case datetime():
-            return value.isoformat(sep=" ")
-        case date() | time():
-            return value.isoformat()
-        case timedelta():
-            return str(value)
-        case _:
-            return repr(value)
 
 
 def rows_of(sheet: CalamineSheet) -> Iterator[list[Any] | None]:
@@ -188,106 +166,142 @@ def _replaced(text: pa.StringArray, at: Numbers, values: list[str | None]) -> pa
     return pc.replace_with_mask(text, pa.array(mask), pa.array(values, pa.string()))
 
 
-def column_texts(
+def column_values(
     block: Block, which: Numbers, shared: pa.StringArray, oracle: Oracle
 ) -> list[tuple[Numbers, pa.Array]]:
-    """The texts of these cells, all of one column, in parts: (which of them, their texts). Errors are left out."""
+    """What these cells hold, all of one column, in parts: (which of them, their values). Errors are left out.
+
+    The values of a part are integers, doubles, booleans, dates or moments if they all are; otherwise their texts.
+    """
     parts = []
-    for kind in np.unique(block.kind[which]):
+    kinds = block.kind[which]
+    for kind in np.flatnonzero(np.bincount(kinds)):
         style, form = block.kinds[kind]
-        those = which[(block.kind[which] == kind) & (block.begin[which] >= 0)]
+        those = which[(kinds == kind) & (block.begin[which] >= 0)]
         if len(those) and form != "e":
-            found = _texts(block, those, style, form, shared, oracle)
+            found = _Cells(block, those, oracle).values(style, form, shared)
             # To the reader an empty text is a cell, which may widen the table; a number of no digits is none.
             if form in TEXTS or found.null_count < len(found):
                 parts.append((those, found))
     return parts
 
 
-def _texts(
-    block: Block, which: Numbers, style: int, form: str, shared: pa.StringArray, oracle: Oracle
-) -> pa.StringArray:
-    def ask(odd: list[int]) -> list[str | None]:
-        return oracle.texts([_cell(block, which[each]) for each in odd])
+@dataclass(frozen=True)
+class _Cells:
+    """Some cells of a block, in their order, all of one style and form."""
 
-    if form == "s":
-        digits = block.end[which] - block.begin[which]
-        number = number_before(block.xml, block.end[which], digits)
-        if (number < 0).any() or (number >= len(shared)).any():
-            raise Unusual
-        return shared.take(pa.array(number))
-    offsets, content = texts(block, which)
-    raw = pa.Array.from_buffers(
-        pa.binary(), len(which), [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(content)]
-    )
-    if form in ("str", "inlineStr"):
-        return _as_text(raw, ask)
-    try:
-        written = raw.cast(pa.string())
-    except pa.ArrowInvalid as error:
-        raise Unusual from error
-    if form == "b":
-        return _booleans(written, ask)
-    if form == "n" and oracle.style(style) == "number":
-        return _numbers(written, np.flatnonzero(~whole_numbers(block, which)), ask)
-    if form == "n" and oracle.style(style) == "date":
-        return _moments(written, ask, oracle.from_1904)
-    return pa.array(ask(list(range(len(which)))), pa.string())
+    block: Block
+    which: Numbers
+    oracle: Oracle
+
+    def values(self, style: int, form: str, shared: pa.StringArray) -> pa.Array:
+        if form == "s":
+            number = self._whole()
+            if (number < 0).any() or (number >= len(shared)).any():
+                raise Unusual
+            return shared.take(pa.array(number))
+        if form in ("str", "inlineStr"):
+            return _as_text(self._written().cast(pa.binary()), self.ask)
+        if form == "b":
+            return self._booleans()
+        if form == "n" and self.oracle.style(style) == "number":
+            return self._numbers()
+        if form == "n" and self.oracle.style(style) == "date":
+            return self._moments()
+        return pa.array(self.ask(list(range(len(self.which)))), pa.string())
+
+    def ask(self, odd: list[int]) -> list[str | None]:
+        return self.oracle.texts([_cell(self.block, self.which[each]) for each in odd])
+
+    def _whole(self) -> Numbers:
+        """The values of at most 8 digits as numbers, -1 for others."""
+        end = self.block.end[self.which]
+        return number_before(self.block.xml, end, end - self.block.begin[self.which])
+
+    def _between(self) -> pa.StringArray:
+        """The values where they stand in the XML, and between any two of them a null for what stands there.
+
+        They are not looked at, and may be no UTF-8.
+        """
+        count = 2 * len(self.which) - 1
+        places = np.empty(count + 1, np.int32)
+        places[::2] = self.block.begin[self.which]
+        places[1::2] = self.block.end[self.which]
+        every_other = np.full((count + 7) // 8, 0b01010101, np.uint8)
+        buffers = [pa.py_buffer(array) for array in (every_other, places, self.block.xml)]
+        return pa.Array.from_buffers(pa.string(), count, buffers)
+
+    def _written(self) -> pa.StringArray:
+        """The values as they are written."""
+        texts = self._between().take(pa.array(np.arange(0, 2 * len(self.which), 2)))
+        try:
+            texts.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise Unusual from error
+        return texts
+
+    def _doubles(self) -> npt.NDArray[np.float64] | None:
+        """The values as numbers; None unless all are."""
+        # What begins with a plus sign not every reader takes for a number.
+        if (self.block.xml[self.block.begin[self.which]] == ord("+")).any():
+            return None
+        try:
+            found = self._between().cast(pa.float64())
+        except pa.ArrowInvalid:
+            return None
+        values = np.frombuffer(found.buffers()[1], np.float64, len(found))[::2].copy()
+        return values if np.isfinite(values).all() else None
+
+    def _booleans(self) -> pa.Array:
+        begin = self.block.begin[self.which]
+        digit = self.block.xml[begin] - np.uint8(ord("0"))
+        if (digit <= 1).all() and (self.block.end[self.which] == begin + 1).all():
+            return pa.array(digit.astype(bool))
+        written = self._written()
+        yes = pc.equal(written, "1")
+        text = pc.if_else(yes, "true", "false")
+        odd = np.flatnonzero(pc.invert(pc.or_(yes, pc.equal(written, "0"))).to_numpy(zero_copy_only=False))
+        return _replaced(text, odd, self.ask(odd.tolist())) if len(odd) else text
+
+    def _numbers(self) -> pa.Array:
+        whole = self._whole()
+        if (whole >= 0).all():
+            return pa.array(whole)
+        values = self._doubles()
+        return pa.array(values) if values is not None else self._number_texts()
+
+    def _number_texts(self) -> pa.StringArray:
+        """Numbers as they are shown, where not all are written as numbers."""
+        written = self._written()
+        plain = pc.and_(
+            pc.less_equal(pc.binary_length(written), PLAIN_LENGTH), pc.match_substring_regex(written, PLAIN)
+        )
+        other = np.flatnonzero(pc.invert(plain).to_numpy(zero_copy_only=False))
+        return _replaced(written, other, self.ask(other.tolist())) if len(other) else written
+
+    def _moments(self) -> pa.Array:
+        days = self._whole()
+        epoch = EPOCH[self.oracle.from_1904]
+        if ((days >= FIRST_DAY) & (days < LAST_DAY)).all():
+            return pa.array(epoch + days.astype("timedelta64[D]"))
+        serial = self._doubles()
+        if serial is None:
+            return pa.array(self.ask(list(range(len(self.which)))), pa.string())
+        exact = np.where((serial >= FIRST_DAY) & (serial < LAST_DAY), serial, 0.0) * DAY_SECONDS
+        seconds = np.round(exact)
+        moments = epoch.astype("datetime64[us]") + seconds.astype("timedelta64[s]")
+        # What lies between two seconds is rounded by the reader.
+        odd = np.flatnonzero((seconds <= 0) | (np.abs(exact - seconds) >= NO_SECOND))
+        if len(odd):
+            found = self.oracle.values([_cell(self.block, self.which[each]) for each in odd])
+            if not all(isinstance(each, datetime) for each in found):
+                texts = texts_of(pa.array(moments, MOMENT))
+                return _replaced(texts, odd, [text_of(each) for each in found])
+            moments[odd] = found
+        return pa.array(moments, MOMENT)
 
 
 def _cell(block: Block, which: int) -> bytes:
     """The XML of a cell from the end of its place on."""
     text = block.xml[block.start[which] : block.stop[which]].tobytes()
     return text[text.index(b'"', 6) + 1 :]
-
-
-def _booleans(written: pa.StringArray, ask: Callable[[list[int]], list[str | None]]) -> pa.StringArray:
-    yes = pc.equal(written, "1")
-    text = pc.if_else(yes, "true", "false")
-    odd = np.flatnonzero(pc.invert(pc.or_(yes, pc.equal(written, "0"))).to_numpy(zero_copy_only=False))
-    return _replaced(text, odd, ask(odd.tolist())) if len(odd) else text
-
-
-def _numbers(
-    written: pa.StringArray, unlike: Numbers, ask: Callable[[list[int]], list[str | None]]
-) -> pa.StringArray:
-    """Numbers as they are shown; `unlike` are those not yet known to be written so."""
-    some = written.take(pa.array(unlike))
-    short = pc.less_equal(pc.binary_length(some), PLAIN_LENGTH)
-    plain = pc.and_(short, pc.match_substring_regex(some, PLAIN))
-    other = unlike[np.flatnonzero(pc.invert(plain).to_numpy(zero_copy_only=False))]
-    if not len(other):
-        return written
-    rest = written.take(pa.array(other))
-    is_number = pc.match_substring_regex(rest, NUMBER)
-    # Long ones are shown as briefly as they can be told apart; Arrow and Python differ only in exponents and zeros.
-    shown = pc.if_else(is_number, rest, "1e99").cast(pa.float64()).cast(pa.string())
-    odd = np.flatnonzero(
-        pc.match_substring_regex(shown, r"[einEN]|^-0$|\.0$|^-?0\.0000").to_numpy(zero_copy_only=False)
-    )
-    if len(odd):
-        shown = _replaced(shown, odd, ask(other[odd].tolist()))
-    mask = np.zeros(len(written), bool)
-    mask[other] = True
-    return pc.replace_with_mask(written, pa.array(mask), shown)
-
-
-def _moments(
-    written: pa.StringArray, ask: Callable[[list[int]], list[str | None]], from_1904: bool
-) -> pa.StringArray:
-    is_number = pc.match_substring_regex(written, NUMBER)
-    serial = pc.if_else(is_number, written, "-1").cast(pa.float64()).to_numpy(zero_copy_only=False)
-    exact = np.where((serial >= FIRST_DAY) & (serial < LAST_DAY), serial, 0.0) * DAY_SECONDS
-    seconds = np.round(exact)
-    # What lies between two seconds is rounded by the reader.
-    usual = (seconds > 0) & (np.abs(exact - seconds) < NO_SECOND)
-    moment = EPOCH[from_1904] + seconds.astype("timedelta64[s]")
-    text = pa.array(moment).cast(pa.string())
-    days = pc.utf8_slice_codeunits(text, 0, 10)
-    whole = seconds % DAY_SECONDS == 0
-    if whole.all():
-        text = days
-    elif whole.any():
-        text = pc.if_else(pa.array(whole), days, text)
-    odd = np.flatnonzero(~usual)
-    return _replaced(text, odd, ask(odd.tolist())) if len(odd) else text

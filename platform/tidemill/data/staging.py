@@ -6,9 +6,10 @@ by `data/ingest.py` and `data/infer.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from heapq import merge
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
+from tidemill.data.cell_texts import texts_of
 from tidemill.data.source import Row, SourceFile
 from tidemill.settings import load_settings
 
@@ -25,20 +27,37 @@ CHUNK_CHARACTERS = 32_000_000
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows that could be read, as `line` and the cells `c0`, `c1`, ...; and the rows that could not."""
+    """Rows that could be read, as `line` and the cells `c0`, `c1`, ...; and the rows that could not.
 
-    cells: pa.Table
+    The cells of a column in `values` are texts, or all of one type that says the same (`data/cell_texts.py`).
+    """
+
+    values: pa.Table
     faults: list[Row]
 
     @property
     def rows(self) -> int:
-        return int(self.cells.num_rows) + len(self.faults)
+        return int(self.values.num_rows) + len(self.faults)
+
+    @cached_property
+    def cells(self) -> pa.Table:
+        """The rows that could be read, every cell a text."""
+        return as_texts(self.values)
 
     def in_order(self) -> Iterator[Row]:
         """The rows by their line, each with its cells or its fault."""
         columns = [column.to_pylist() for column in self.cells.columns]
         good = (Row(line, list(cells)) for line, *cells in zip(*columns, strict=True))
         return merge(good, sorted(self.faults, key=_line), key=_line)
+
+
+def as_texts(values: pa.Table, only: Collection[str] | None = None) -> pa.Table:
+    """The cells of rows as texts, in the columns `only` or in all; `line` stays a number."""
+    for place, name in enumerate(values.column_names):
+        column = values.column(place)
+        if name != "line" and column.type != pa.string() and (only is None or name in only):
+            values = values.set_column(place, name, texts_of(column.combine_chunks()))
+    return values
 
 
 def _line(row: Row) -> int:

@@ -120,7 +120,7 @@ def _stage(connection: duckdb.DuckDBPyConnection, source: SourceFile) -> tuple[i
         connection.register("chunk", chunk.cells)
         connection.execute("INSERT INTO cells SELECT * FROM chunk")
         connection.unregister("chunk")
-        rows, unreadable = rows + chunk.cells.num_rows, unreadable + len(chunk.faults)
+        rows, unreadable = rows + chunk.values.num_rows, unreadable + len(chunk.faults)
     return rows, unreadable
 
 

@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
 
 from tidemill.data import workbook_guard
+from tidemill.data.cell_texts import text_of
 from tidemill.data.sheet import Archive, Sheet, SheetReader, TooWide, letters_of
 from tidemill.data.sheet_cells import Unusual
 from tidemill.data.sheet_errors import CannotTell, Errors, error_cells
-from tidemill.data.sheet_values import rows_of, text_of
+from tidemill.data.sheet_values import rows_of
 from tidemill.data.source import Fault, Place, Row, SourceFile, empty_file
 from tidemill.data.workbook_guard import (
     BROKEN,
@@ -79,7 +80,7 @@ def _read_fast(place: Place, reading: Reading) -> Sheet | None:
         with zipfile.ZipFile(place.path) as archive:
             return SheetReader(
                 Archive(place, archive, workbook_guard.MAX_UNPACKED), workbook_guard.MAX_CELLS
-            ).read(reading.sheet)
+            ).read(reading.sheet, reading.header_row)
     except TooWide as error:
         raise too_many_cells(place, error.rows, error.columns) from error
     except (Unusual, CalamineError, ElementTree.ParseError, *BROKEN):
