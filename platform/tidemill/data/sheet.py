@@ -111,13 +111,11 @@ def _together(tables: list[pa.Table]) -> pa.Table:
 
 def _as_one(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
     kind = type_for(part.type for part in parts)
-    return pa.chunked_array([chunk for part in parts for chunk in _as_type(part, kind)], kind)
+    return pa.chunked_array([_as_type(chunk, kind) for part in parts for chunk in part.chunks], kind)
 
 
-def _as_type(part: pa.ChunkedArray, kind: pa.DataType) -> list[pa.Array]:
-    if kind == pa.string() and part.type not in (kind, pa.null()):
-        return [texts_of(part.combine_chunks())]
-    return list(part.cast(kind).chunks)
+def _as_type(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    return texts_of(values) if kind == pa.string() else values.cast(kind)
 
 
 def letters_of(column: int) -> str:
@@ -254,7 +252,8 @@ class SheetReader:
         if (cut := _behind(rest, head)) > 0:
             yield rest[:cut]
             rest = rest[cut:]
-        while (end := rest.find(b"</sheetData>")) < 0:
+        seen = 0
+        while (end := rest.find(b"</sheetData>", seen)) < 0:
             cut = rest.rfind(b"<row ")
             if len(rest) >= BLOCK and cut > 0:
                 yield rest[:cut]
@@ -264,6 +263,7 @@ class SheetReader:
             piece = next(pieces, b"")
             if not piece:
                 raise Unusual
+            seen = max(len(rest) - len(b"</sheetData>"), 0)
             rest += piece
         if end:
             yield rest[:end]
@@ -366,5 +366,5 @@ def _assembled(parts: list[tuple[Numbers, pa.Array]], position: npt.NDArray[np.i
     index = np.full(rows, -1, np.int64)
     index[np.concatenate(places)] = np.arange(sum(map(len, places)))
     kind = type_for(values.type for _, values in parts)
-    whole = [texts_of(values) if kind == pa.string() else values.cast(kind) for _, values in parts]
+    whole = [values if values.type == kind else _as_type(values, kind) for _, values in parts]
     return pa.concat_arrays(whole).take(pa.array(index, mask=index < 0))

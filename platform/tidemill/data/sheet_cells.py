@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 # Read beyond the end of the bytes at hand, so that windows of any token fit.
 PADDING = bytes(64)
@@ -95,7 +96,9 @@ def cells_of(text: bytes) -> Block:
     start = tags[which]
     if not np.array_equal(_eight(xml, start) & MASKS[6], _eight_of(b'<c r="', len(start))):
         raise Unusual
-    row_of = np.cumsum((codes == ROW) | (codes == ROW_EMPTY))[which] - 1
+    row_of = np.repeat(
+        np.arange(len(rows.number)), np.diff(np.searchsorted(start, rows.at), append=len(start))
+    )
     column, letters = _columns(xml, start + 6)
     _check_rows(xml, start + 6 + letters, rows, row_of)
     row = rows.number[row_of]
@@ -105,10 +108,10 @@ def cells_of(text: bytes) -> Block:
     after_place = start + 6 + letters + rows.digits[row_of] + 1
     tag_end = tags[which + 1] - 1
     kind, kinds = _kinds(xml, after_place, tag_end)
-    begin, end = _values(xml, tags, codes, is_cell, len(which))
-    stop = np.where(codes[which] == C_EMPTY, tag_end + 1, -1)
-    ends = np.flatnonzero(codes == C_END)
-    stop[codes[which] == C] = tags[ends] + 4
+    full = codes[which] == C
+    begin, end = _values(xml, tags, codes, is_cell, full)
+    stop = tag_end + 1
+    stop[full] = tags[:-1][codes == C_END] + 4
     return Block(xml, row, column, kind, kinds, begin, end, start, stop)
 
 
@@ -149,6 +152,7 @@ def _translated(codes: npt.NDArray[np.uint8], table: bytes) -> npt.NDArray[np.ui
 
 @dataclass(frozen=True)
 class _Rows:
+    at: Numbers
     number: Numbers
     digits: Numbers
     text: npt.NDArray[np.uint64]
@@ -166,7 +170,7 @@ def _rows(xml: Bytes, tags: Numbers, codes: npt.NDArray[np.uint8]) -> _Rows:
     number = number_before(xml, at + 8 + digits, digits)
     if not (digits.all() and (number >= 1).all() and (number <= MAX_ROW).all()):
         raise Unusual
-    return _Rows(number, digits, text)
+    return _Rows(at, number, digits, text)
 
 
 def _check_rows(xml: Bytes, at: Numbers, rows: _Rows, row_of: Numbers) -> None:
@@ -221,13 +225,21 @@ def _kind(text: bytes) -> tuple[int, str]:
 
 
 def _values(
-    xml: Bytes, tags: Numbers, codes: npt.NDArray[np.uint8], is_cell: npt.NDArray[np.bool_], cells: int
+    xml: Bytes, tags: Numbers, codes: npt.NDArray[np.uint8], is_cell: npt.NDArray[np.bool_], full: Mask
 ) -> tuple[Numbers, Numbers]:
-    """Where the value of each cell begins and ends: the content of its `<v>`, or of the `<t>` in its `<is>`."""
-    begin = np.full(cells, -1, np.int64)
-    end = np.full(cells, -1, np.int64)
-    of = np.cumsum(is_cell) - 1
+    """Where the value of each cell begins and ends: the content of its `<v>`, or of the `<t>` in its `<is>`.
+
+    `full` tells which cells hold anything.
+    """
+    begin = np.full(len(full), -1, np.int64)
+    end = np.full(len(full), -1, np.int64)
     at = np.flatnonzero(codes == V)
+    if len(at) == np.count_nonzero(full):
+        # No cell holds two, so each of these holds one.
+        begin[full] = tags[at] + 3
+        end[full] = tags[at + 1]
+        return begin, end
+    of = np.cumsum(is_cell) - 1
     begin[of[at]] = tags[at] + 3
     end[of[at]] = tags[at + 1]
     at = np.flatnonzero(codes == T)

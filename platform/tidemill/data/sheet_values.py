@@ -37,6 +37,8 @@ FIRST_DAY, LAST_DAY = 61, 2_900_000
 EPOCH = {False: np.datetime64("1899-12-30"), True: np.datetime64("1904-01-01")}
 DAY_SECONDS = 86_400
 NO_SECOND = 1e-5
+# So few values tell most columns of other numbers from those of whole ones.
+LOOK = 50
 TEXTS = ("s", "str", "inlineStr")
 XML = b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 SHEET = b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
@@ -215,8 +217,21 @@ class _Cells:
 
     def _whole(self) -> Numbers:
         """The values of at most 8 digits as numbers, -1 for others."""
-        end = self.block.end[self.which]
-        return number_before(self.block.xml, end, end - self.block.begin[self.which])
+        begin, end = self.block.begin[self.which], self.block.end[self.which]
+        return number_before(self.block.xml, end, end - begin)
+
+    def _all_whole(self) -> Numbers | None:
+        """The values as numbers of at most 8 digits; None unless all are."""
+        first = self.which[:LOOK]
+        if (
+            number_before(
+                self.block.xml, self.block.end[first], self.block.end[first] - self.block.begin[first]
+            )
+            < 0
+        ).any():
+            return None
+        found = self._whole()
+        return found if (found >= 0).all() else None
 
     def _between(self) -> pa.StringArray:
         """The values where they stand in the XML, and between any two of them a null for what stands there.
@@ -264,8 +279,7 @@ class _Cells:
         return _replaced(text, odd, self.ask(odd.tolist())) if len(odd) else text
 
     def _numbers(self) -> pa.Array:
-        whole = self._whole()
-        if (whole >= 0).all():
+        if (whole := self._all_whole()) is not None:
             return pa.array(whole)
         values = self._doubles()
         return pa.array(values) if values is not None else self._number_texts()
@@ -280,9 +294,9 @@ class _Cells:
         return _replaced(written, other, self.ask(other.tolist())) if len(other) else written
 
     def _moments(self) -> pa.Array:
-        days = self._whole()
+        days = self._all_whole()
         epoch = EPOCH[self.oracle.from_1904]
-        if ((days >= FIRST_DAY) & (days < LAST_DAY)).all():
+        if days is not None and (days >= FIRST_DAY).all() and (days < LAST_DAY).all():
             return pa.array(epoch + days.astype("timedelta64[D]"))
         serial = self._doubles()
         if serial is None:
