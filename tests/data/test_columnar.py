@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidemill.data import columnar
-from tidemill.data.read import open_source
 from tidemill.data.cell_texts import text_of
+from tidemill.data.read import open_source
 from tidemill.data.source import BLANK_ROW
 from tidemill.errors import InvalidInput
 

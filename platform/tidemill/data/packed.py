@@ -15,11 +15,13 @@ from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from tidemill.data.inflate import Inflated, is_plain
 from tidemill.data.source import Place
 from tidemill.errors import InvalidInput, TooLarge
 from tidemill.settings import load_settings
 from tidemill.store.durable import disk_full_is_an_error
 
+Readable = IO[bytes] | gzip.GzipFile | Inflated
 PACKED = frozenset({".gz", ".zip"})
 PIECE = 1 << 20
 # Up to here anything may shrink as well as it likes; beyond, a table does not shrink to a 200th.
@@ -63,16 +65,16 @@ def damaged(place: Place, error: Exception) -> InvalidInput:
     )
 
 
-def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes] | Inflated:
     """Open a member so that all of it is read, whatever the archive says of its size."""
+    if is_plain(member):
+        return Inflated(archive, member)
     endless = copy(member)
     endless.file_size = 1 << 62
     return archive.open(endless)
 
 
-def counted(
-    place: Place, handle: IO[bytes] | gzip.GzipFile, before: int = 0, most: int | None = None
-) -> Iterator[bytes]:
+def counted(place: Place, handle: Readable, before: int = 0, most: int | None = None) -> Iterator[bytes]:
     """The bytes of `handle` in pieces. Raises TooLarge once `before` and they are more than allowed.
 
     At most `most` bytes in all, by default what the settings allow; and beyond 100 MB not more than 200 times
@@ -94,7 +96,7 @@ def counted(
         yield piece
 
 
-def _write(place: Place, handle: IO[bytes] | gzip.GzipFile, target: Path) -> Place:
+def _write(place: Place, handle: Readable, target: Path) -> Place:
     with disk_full_is_an_error(target), target.open("wb") as written:
         for piece in counted(place, handle):
             written.write(piece)
