@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import IO
 
 from isal import isal_zlib
-from isal.igzip_lib import IsalError
 
 RAW_DEFLATE = -15
 PIECE = 1 << 18
@@ -51,7 +50,7 @@ class Inflated:
             packed = self._waiting or self._packed.read(PIECE)
             try:
                 piece = self._inflater.decompress(packed, size)
-            except IsalError as error:
+            except isal_zlib.IsalError as error:  # type: ignore[misc]  # the stub calls the class an instance
                 raise zlib.error(str(error)) from error
             self._waiting = self._inflater.unconsumed_tail
             if piece:

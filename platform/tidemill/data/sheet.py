@@ -31,7 +31,7 @@ from tidemill.data.staging import Chunk, InPieces
 BLOCK = 1 << 21
 AT_ONCE = 2
 # Each chunk costs the judges of its rows some statements, however few rows it has.
-CHUNK_ROWS = 50_000
+CHUNK_ROWS = 100_000
 CHUNK_CELLS = 2_000_000
 # A row that is longer than this is no row of a table.
 LONGEST_ROW = 1 << 26
@@ -252,9 +252,11 @@ class SheetReader:
         if (cut := _behind(rest, head)) > 0:
             yield rest[:cut]
             rest = rest[cut:]
-        seen = 0
-        while (end := rest.find(b"</sheetData>", seen)) < 0:
-            cut = rest.rfind(b"<row ")
+        while True:
+            # Rows before the last are not searched for the end: it is no tag that is read among them.
+            cut = max(rest.rfind(b"<row "), 0)
+            if (end := rest.find(b"</sheetData>", cut)) >= 0:
+                break
             if len(rest) >= BLOCK and cut > 0:
                 yield rest[:cut]
                 rest = rest[cut:]
@@ -263,7 +265,6 @@ class SheetReader:
             piece = next(pieces, b"")
             if not piece:
                 raise Unusual
-            seen = max(len(rest) - len(b"</sheetData>"), 0)
             rest += piece
         if end:
             yield rest[:end]

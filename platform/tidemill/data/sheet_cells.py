@@ -196,13 +196,14 @@ def _columns(xml: Bytes, at: Numbers) -> tuple[Numbers, Numbers]:
 def _kinds(xml: Bytes, begin: Numbers, end: Numbers) -> tuple[Numbers, list[tuple[int, str]]]:
     """The rest of each cell's tag, as an index into the few different ones."""
     length = end - begin
-    if len(length) and (length.max() > 24 or length.min() < 0):
+    longest = length.max(initial=0)
+    if longest > 24 or length.min(initial=0) < 0:
         raise Unusual
     mixed: npt.NDArray[np.uint64] = np.zeros(len(begin), np.uint64)
     for offset, factor in FACTORS.items():
-        left = np.clip(length - offset, 0, 8)
-        if not left.any():
+        if offset >= longest:
             break
+        left = np.clip(length - offset, 0, 8)
         mixed = (mixed ^ (_eight(xml, begin + offset) & MASKS[left])) * np.uint64(factor)
         mixed ^= mixed >> np.uint64(29)
     slot = (mixed >> np.uint64(40)).astype(np.int64) & 0xFFFF
