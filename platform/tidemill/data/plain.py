@@ -46,9 +46,10 @@ def native(column: Column, cell: str, value: str, kind: str) -> Form | None:
     What holds is what casting makes of the text that says the same (`data/cell_texts.py`).
     """
     found: tuple[str, str] | None = None
+    there = f"{cell} IS NOT NULL"
     match column.type, kind:
         case "integer", "BIGINT":
-            found = cell, "true"
+            found = cell, there
         case "integer", "DOUBLE":
             found = (
                 f"TRY_CAST({cell} AS BIGINT)",
@@ -59,13 +60,13 @@ def native(column: Column, cell: str, value: str, kind: str) -> Form | None:
         case "float", "BIGINT":
             found = f"CAST({cell} AS DOUBLE)", f"abs({cell}) < {EXACT_INTEGERS}"
         case "boolean", "BOOLEAN":
-            found = cell, "true"
+            found = cell, there
         case "date", "DATE" if column.format is None:
-            found = cell, "true"
+            found = cell, there
         case "datetime", "TIMESTAMP" if column.format is None:
-            found = cell, "true"
+            found = cell, there
         case "datetime", "DATE" if column.format is None:
-            found = f"CAST({cell} AS TIMESTAMP)", "true"
+            found = f"CAST({cell} AS TIMESTAMP)", there
         case "date", "TIMESTAMP" if column.format is None:
             found = f"CAST({cell} AS DATE)", f"{cell} = date_trunc('day', {cell})"
     return found and _held(column, cell, value, *found)

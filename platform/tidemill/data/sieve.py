@@ -171,16 +171,12 @@ class Sieve:
             holds.append(filled)
         holds += [f"NOT {row_rules.breaks(rule)}" for rule in self.project.rules]
         every = " AND ".join(f"({each})" for each in holds)
-        return f"(SELECT *, {every} AS _holds FROM {self._typed(relation, forms)})"
-
-    def _typed(self, relation: str, forms: Mapping[int, Form]) -> str:
-        """SQL of the cells _c, their values _t, and the values again under the contract's names for its rules."""
-        values = ", ".join(f"{form.value} AS _t{i}" for i, form in forms.items())
-        typed = f"(SELECT *, {values} FROM {relation})"
-        if not self.project.rules:
-            return typed
-        names = ", ".join(f"_t{i} AS {quoted(name)}" for name, _, i in self.columns)
-        return f"(SELECT *, {names} FROM {typed})"
+        typed = _typed(relation, forms)
+        if self.project.rules:
+            # A rule speaks of the contract's names.
+            names = ", ".join(f"_t{i} AS {quoted(name)}" for name, _, i in self.columns)
+            typed = f"(SELECT *, {names} FROM {typed})"
+        return f"(SELECT *, {every} AS _holds FROM {typed})"
 
     def _try(self, relation: str, marks: Marks, kinds: Mapping[int, str]) -> None:
         """Find the columns of texts in whose first rows plain cells are not the rule, where that is not known."""
@@ -189,8 +185,14 @@ class Sieve:
             return
         forms = {i: form for i, form in self._forms(marks, kinds).items() if i in new}
         shares = ", ".join(f"avg(CAST({form.holds} AS INTEGER))" for form in forms.values())
-        query = f"SELECT {shares} FROM (FROM {self._typed(relation, forms)} LIMIT {TRIED_ROWS})"
+        query = f"SELECT {shares} FROM (FROM {_typed(relation, forms)} LIMIT {TRIED_ROWS})"
         (found,) = self.connection.execute(query).fetchall()
         pairs = zip(forms, found, strict=True)
         self._tried |= new
         self.thorough |= {i for i, share in pairs if share is not None and share < PLAIN_SHARE}
+
+
+def _typed(relation: str, forms: Mapping[int, Form]) -> str:
+    """SQL of the cells _c and their values _t."""
+    values = ", ".join(f"{form.value} AS _t{i}" for i, form in forms.items())
+    return f"(SELECT *, {values} FROM {relation})"
