@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_wine
 
 from tests.learn.conftest import Trained, publish, target, trained
@@ -87,6 +88,14 @@ def test_it_is_compiled_served_and_told(tmp_path, wine):
     raw = model.steps[-1][1].model.predict_proba(model[:-1].transform(rows))
     assert np.abs(raw - told).max() > 1e-3
     assert wine.evaluation.calibration
+
+
+def test_fitted_again_without_a_rare_class_it_still_answers(wine):
+    rows = wine.features[wine.features["_label"] != "1"]
+    again = clone(wine.training.best.pipeline).fit(rows, rows["_label"].to_numpy(dtype=str))
+    found = again.predict_proba(rows)
+    assert found.shape[1] == 2
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
 
 
 @pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])

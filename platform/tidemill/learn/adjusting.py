@@ -35,7 +35,7 @@ SURE = 2.0
 class AdjustedModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A fitted binary `model` with its `calibration` (or None) of the class `positive`, and its `threshold`.
 
-    Without `positive` it is of several classes, and its calibration one for each.
+    Without `positive` it is of several classes, and its calibration one for each of its `classes`.
     """
 
     def __init__(
@@ -67,7 +67,10 @@ class AdjustedModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.calibration is None:
             return probabilities
         if self.positive is None:
-            return OneVsRest(self.calibration).many(probabilities)
+            # Fitted again on part of the rows, the model may lack a rare class.
+            maps = dict(zip(self.calibration["classes"], self.calibration["maps"], strict=True))
+            own = [maps[str(name)] for name in self.classes_]
+            return OneVsRest({**self.calibration, "maps": own}).many(probabilities)
         return calibrated(probabilities, self._place, self.calibration)
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803

@@ -89,7 +89,8 @@ def _of_classes(
     name, model = pipeline.steps[-1]
     # Maps lie in the model's own order of classes.
     maps = [calibrating.document["maps"][classes.index(str(own))] for own in model.classes_]
-    last = AdjustedModel(model, None, {**calibrating.document, "maps": maps}, None)
+    own = [str(name) for name in model.classes_]
+    last = AdjustedModel(model, None, {**calibrating.document, "classes": own, "maps": maps}, None)
     parts = [
         answers(calibrating.probabilities[numbers == number], classes, project)
         for number in range(len(folds))
