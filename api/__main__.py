@@ -11,7 +11,7 @@ from types import FrameType
 import uvicorn
 
 from api.app import create_app
-from api.guard import GuardedProtocol
+from api.plain_protocol import PlainProtocol
 from tidemill.errors import TidemillError
 from tidemill.home import Home
 from tidemill.settings import load_settings
@@ -41,7 +41,7 @@ def main() -> int:
         app,
         host=settings.host,
         port=port,
-        http=GuardedProtocol,
+        http=PlainProtocol,
         ws="none",
         access_log=False,
         log_level="warning",

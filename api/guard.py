@@ -25,12 +25,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._clock: asyncio.TimerHandle | None = None
         self._received = 0
+        self._in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._in_head = False
         self._stop_clock()
         super().connection_lost(exc)
 
@@ -42,18 +44,24 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse(431, "headers-too-large", "The headers are too large")
                 return
         super().data_received(data)
+        # Most heads come whole, and need no clock.
+        if self._in_head and self._clock is None and not self.transport.is_closing():
+            self._start_clock()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._clock is None:
-            self._start_clock()
+        self._in_head = True
 
     def on_headers_complete(self) -> None:
-        self._stop_clock()
+        self._head_is_complete()
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad-request", msg)
+
+    def _head_is_complete(self) -> None:
+        self._in_head = False
+        self._stop_clock()
 
     def _start_clock(self) -> None:
         self._received = 0

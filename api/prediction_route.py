@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from dataclasses import dataclass
 
 import anyio.to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,17 +20,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.body import BODY_SECONDS
 from api.context import Context
 from api.front import ALWAYS, REQUEST_ID, InFlight
-from tidemill.serve.plain import PlainAnswer, new_id
+from api.tally import Count
+from tidemill.serve.plain import PlainAnswer, new_hex
 from tidemill.serve.service import PredictionService
 
-BEFORE, AFTER = "/v1/projects/", "/predictions"
+Headers = list[tuple[bytes, bytes]]
+
+PREFIX, SUFFIX = b"/v1/projects/", b"/predictions"
 ROUTE = "/v1/projects/{project}/predictions"
 # Longer bodies hold many records, whose scoring would keep the loop from everyone else: they go to a thread.
 LONG_BODY = 4096
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A project that was asked for before, where its requests are counted by the version that answers."""
+
+    project: str
+    service: PredictionService
+    counts: dict[int, Count]
+
+
 class PredictionRoute:
-    """ASGI application. `ordinary` is the whole API without this route."""
+    """ASGI application, and `at_once` for a server that has a whole request in hand.
+
+    `ordinary` is the whole API without this route.
+    """
 
     def __init__(self, ordinary: ASGIApp, context: Context, in_flight: InFlight) -> None:
         self._ordinary = ordinary
@@ -41,23 +56,44 @@ class PredictionRoute:
         self._most_records = context.settings.max_records
         self._requests = context.metrics.requests.labels("POST", ROUTE, "200")
         self._seconds = context.metrics.seconds.labels("POST", ROUTE)
-        self._counts: dict[tuple[str, int], Any] = {}
+        self._places: dict[bytes, _Place] = {}
+
+    def at_once(self, url: bytes, headers: Headers, body: bytes) -> bytes | None:
+        """The answer to a POST of `url` from its headers on, in the log already; None when more has to be done.
+
+        Waits for nothing but the write to the log. Raises what the log raises, StorageFull above all.
+        """
+        started = time.perf_counter()
+        if len(body) > LONG_BODY or len(body) > self._most_bytes:
+            return None
+        place = self._places.get(url) or self._place(url)
+        request_id = self._admitted(headers) if place is not None else None
+        if place is None or request_id is None or self._in_flight.count >= self._in_flight.most:
+            return None
+        made = place.service.predict_plain(body, request_id, self._most_records)
+        if made is None:
+            return None
+        self._measure(place, made, time.perf_counter() - started)
+        return b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b" % (
+            len(made.body),
+            _SAME_HEAD,
+            request_id.encode("ascii"),
+            made.body,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        project = scope["path"][len(BEFORE) : -len(AFTER)]
         # A query asks for more than an answer.
-        is_ours = scope["path"].startswith(BEFORE) and not scope["query_string"]
-        service = self._context.loaded(project) if is_ours else None
-        request_id = self._admitted(scope["headers"]) if service is not None else None
-        if service is None or request_id is None or self._in_flight.count >= self._in_flight.most:
+        place = None if scope["query_string"] else self._place(scope["path"].encode())
+        request_id = self._admitted(scope["headers"]) if place is not None else None
+        if place is None or request_id is None or self._in_flight.count >= self._in_flight.most:
             await self._ordinary(scope, receive, send)
             return
         self._in_flight.count += 1
         messages: list[Message | None] = []
         try:
             messages, body = await _received(receive, self._most_bytes)
-            made = None if body is None else await self._made(service, body, request_id)
+            made = None if body is None else await self._made(place.service, body, request_id)
         except Exception as error:  # noqa: BLE001 - told by the ordinary route, which knows a fault from a bug
             scope.setdefault("state", {})["failure"] = error
             made = None
@@ -68,24 +104,32 @@ class PredictionRoute:
             return
         await send({"type": "http.response.start", "status": 200, "headers": _head(made.body, request_id)})
         await send({"type": "http.response.body", "body": made.body})
-        self._measure(project, made, time.perf_counter() - started)
+        self._measure(place, made, time.perf_counter() - started)
 
-    def _admitted(self, headers: list[tuple[bytes, bytes]]) -> str | None:
+    def _place(self, path: bytes) -> _Place | None:
+        """The project of a path, if it was asked for before; others are not kept, so strangers cannot fill it."""
+        project = path[len(PREFIX) : -len(SUFFIX)].decode("latin-1")
+        service = self._context.loaded(project)
+        if service is None or path != b"%b%b%b" % (PREFIX, project.encode("latin-1"), SUFFIX):
+            return None
+        return self._places.setdefault(path, _Place(project, service, {}))
+
+    def _admitted(self, headers: Headers) -> str | None:
         """The id of a request that has a known key, or None."""
         if self._keys.is_stale():
             return None
-        request_id = key = None
+        request_id = bearer = None
         for name, value in headers:
             if name == b"authorization":
-                if key is not None or value[:7] != b"Bearer ":
+                if bearer is not None:
                     return None
-                key = value[7:].decode("latin-1")
+                bearer = value
             elif name == b"x-request-id" and request_id is None:
                 given = value.decode("latin-1")
                 request_id = given if REQUEST_ID.fullmatch(given) else None
-        if key is None or self._keys.name_of(key) is None:
+        if bearer is None or self._keys.name_of_bearer(bearer) is None:
             return None
-        return request_id or new_id().replace("-", "")
+        return request_id or new_hex()
 
     async def _made(self, service: PredictionService, body: bytes, request_id: str) -> PlainAnswer | None:
         """The answer, which is in the log by then. None: nothing happened, the ordinary route has to look."""
@@ -95,23 +139,23 @@ class PredictionRoute:
             service.predict_plain, body, request_id, self._most_records, limiter=self._context.predicting
         )
 
-    def _measure(self, project: str, made: PlainAnswer, seconds: float) -> None:
-        counted = self._counts.get((project, made.version))
+    def _measure(self, place: _Place, made: PlainAnswer, seconds: float) -> None:
+        counted = place.counts.get(made.version)
         if counted is None:
-            counted = self._context.metrics.predictions.labels(project, str(made.version))
-            self._counts[project, made.version] = counted
+            counted = self._context.metrics.predictions.labels(place.project, str(made.version))
+            place.counts[made.version] = counted
         counted.inc(made.count)
         self._requests.inc()
         self._seconds.observe(seconds)
 
 
+_SAME = ((b"content-type", b"application/json"), *ALWAYS)
+_SAME_HEAD = b"".join(b"%b: %b\r\n" % header for header in _SAME)
+
+
 def _head(body: bytes, request_id: str) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"content-length", str(len(body)).encode()),
-        (b"content-type", b"application/json"),
-        (b"x-request-id", request_id.encode("ascii")),
-        *ALWAYS,
-    ]
+    own = [(b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode("ascii"))]
+    return [*own, *_SAME]
 
 
 async def _received(receive: Receive, most_bytes: int) -> tuple[list[Message | None], bytes | None]:

@@ -26,6 +26,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tidemill.learn.adjusting import AdjustedModel
 from tidemill.learn.encoders import DateParts, FilledColumns, TextTerms
 from tidemill.learn.stacked_frame import StackedFrame
+from tidemill.learn.leaf_graph import leaf_graph
 from tidemill.serve.compiled import FORMAT, Form
 
 # Settings of TfidfVectorizer that `serve/encoding.py` assumes.
@@ -305,3 +306,4 @@ def _lay_out(trees: list[_Nodes], arrays: dict[str, NDArray[Any]]) -> None:
         start += len(order)
     arrays.update({name: np.concatenate(found) for name, found in parts.items()})
     arrays["roots"] = np.array(roots, dtype=np.int32)
+    arrays.update(leaf_graph(arrays))

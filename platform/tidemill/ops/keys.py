@@ -120,6 +120,7 @@ class KeyRing:
         self._for_unknown = for_unknown
         self._clock = clock
         self._names: dict[str, str] = {}
+        self._bearers: dict[bytes, str] = {}
         self._read_at = float("-inf")
         self._lock = threading.Lock()
 
@@ -146,11 +147,25 @@ class KeyRing:
         started = self._clock()
         query = select(api_keys.c.sha256, api_keys.c.name).where(api_keys.c.revoked_at.is_(None))
         self._names = {row["sha256"]: row["name"] for row in self._state.rows(query)}
+        self._bearers = {}
         self._read_at = started
 
     def name_of(self, key: str) -> str | None:
         """The name of `key`, or None for one that is not in force."""
         return self._names.get(hash_of(key))
+
+    def name_of_bearer(self, header: bytes) -> str | None:
+        """The name of the key in a header `Authorization: Bearer <key>`.
+
+        Which header is whose is remembered until the keys are read again: hashing costs more than scoring.
+        """
+        bearers = self._bearers  # before the names: a reading in between leaves the old ones behind
+        name = bearers.get(header)
+        if name is None and header[:7] == b"Bearer ":
+            name = self.name_of(header[7:].decode("latin-1"))
+            if name is not None:
+                bearers[header] = name  # of known keys only, so strangers cannot fill the memory
+        return name
 
 
 def _read_owner_key(home: Home) -> str | None:

@@ -13,7 +13,6 @@ import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import mul
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from tidemill.learn.bundle_info import checked_bytes, load_info
 from tidemill.project import Project
 from tidemill.serve.calibration import Calibration, OneVsRest
 from tidemill.serve.encoding import column
+from tidemill.serve.folded import Function, row_function, sums_function
 from tidemill.serve.scorer import Score, Scorer, Values, Verdict
 from tidemill.serve.trees import Trees
 
@@ -92,14 +92,18 @@ class CompiledModel:
             elif calibration is not None:
                 self._calibration, self._calibrated = Calibration(calibration), int(calibration["at"])
             self._trees: Trees | None = None
+            self._sums: Function | None = None
+            self._row: Function | None = None
             if model["kind"] == "linear":
                 self._coef, self._intercept = arrays["coef"], arrays["intercept"]
                 if self._coef.shape != (len(self._intercept), self._width):
                     raise ValueError("the weights do not fit the columns")
-                self._weights: list[list[float]] = self._coef.tolist()
-                self._offsets: list[float] = self._intercept.tolist()
+                self._sums = sums_function(
+                    document["columns"], arrays, self._coef.tolist(), self._intercept.tolist()
+                )
             else:
                 is_forest = model["kind"] == "forest"
+                self._row = row_function(document["columns"], self._width)
                 self._trees = Trees(
                     arrays,
                     int(model["outputs"]),
@@ -113,20 +117,15 @@ class CompiledModel:
 
     def one(self, record: Values) -> list[float]:
         """Probabilities, or one number, of one record."""
-        if self._trees is not None:
-            return self._answer(self._trees.one(self.row(record)))
-        places: list[int] = []
-        numbers: list[float] = []
-        for each in self._columns:
-            each.put(record[each.name], places, numbers)
-        raw = [
-            sum(map(mul, map(weights.__getitem__, places), numbers)) + offset
-            for weights, offset in zip(self._weights, self._offsets, strict=True)
-        ]
-        return self._answer(raw)
+        if self._sums is not None:
+            return self._answer(self._sums(record))
+        assert self._trees is not None
+        return self._answer(self._trees.one(self.row(record)))
 
     def row(self, record: Values) -> list[float]:
         """One record as the numbers that trees look at."""
+        if self._row is not None:
+            return self._row(record)
         places: list[int] = []
         numbers: list[float] = []
         for each in self._columns:
@@ -174,18 +173,18 @@ class CompiledScorer(Scorer):
         self.version = version
         self.model = CompiledModel(read_form(checked_bytes(info, FILE, what), what), what)
         self.classes = self.model.classes
-        self._verdict = Verdict(self.classes, info, project)
+        self.verdict = Verdict(self.classes, info, project)
         self._info, self._what = info, what
         self._explainer: Explainer | None = None
 
-    def score_one(self, record: Values) -> Score:
-        """The score of one record."""
-        return self._verdict(self.model.one(record))
-
     def score(self, records: Sequence[Values]) -> list[Score]:
+        return [self.verdict(row) for row in self.rows(records)]
+
+    def rows(self, records: Sequence[Values]) -> list[list[float]]:
+        """What the model says of each record: probabilities in the order of the classes, or one number."""
         if len(records) <= 2:
-            return [self._verdict(self.model.one(record)) for record in records]
-        return [self._verdict(row) for row in self.model.many(records)]
+            return [self.model.one(record) for record in records]
+        return self.model.many(records)
 
     def explain(self, records: Sequence[Values], scores: Sequence[Score]) -> list[Explanation]:
         """What explanations need besides is read from the bundle with the first of them."""
@@ -194,7 +193,7 @@ class CompiledScorer(Scorer):
 
             data = checked_bytes(self._info, FILE, self._what)
             self._explainer = Explainer(read_form(data, self._what), self._what)
-        return self._explainer.explain(records, [self._verdict.explained(score) for score in scores])
+        return self._explainer.explain(records, [self.verdict.explained(score) for score in scores])
 
 
 def _linked(raw: list[float], link: str) -> list[float]:

@@ -14,14 +14,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tidemill.project import CATEGORICAL, NUMERIC, Column, Project
 from tidemill.serve.record import INT64, CheckedRecord, RecordContract, typed_date, typed_datetime
-from tidemill.serve.scorer import Score
+from tidemill.serve.wording import wording
 from tidemill.strict_json import loads
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ Check = Callable[[dict[str, Any]], Plain | None]
 _IDS_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class PlainAnswer:
     """`body` is the answer, `lines` what the log must hold before it is sent."""
 
@@ -52,13 +51,13 @@ class PlainRoute:
     ) -> None:
         self._check = plain_check(project)
         self._contract = contract
-        self._score = scorer.score
-        self._one = scorer.score_one
+        self._many = scorer.rows
+        self._one = scorer.model.one
+        self._scored = wording(scorer.verdict)
         self.version = scorer.version
         self.role = role
         self._head = f',"project":{_json(project.name)},"model_version":{scorer.version},"role":{_json(role)}'
         self._tail = f',"model_version":{scorer.version},"role":{_json(role)},"flags":'
-        self._names = {name: _json(name) for name in scorer.classes or []}
 
     def __call__(self, body: bytes, request_id: str, most: int, started: float) -> PlainAnswer | None:
         """The answer to a body of one record or of at most `most`, or None when it must go the long way.
@@ -134,7 +133,7 @@ class PlainRoute:
             texts += len(record) + found[2]
         if quotes >= 0 and quotes != 2 * texts:
             return None
-        scores = [self._scored(score) for score in self._score([values for values, _ in checked])]
+        scores = [self._scored(row) for row in self._many([values for values, _ in checked])]
         at = _now()
         milliseconds = (time.perf_counter() - started) * 1000
         bodies, lines = [], []
@@ -157,23 +156,6 @@ class PlainRoute:
         if quotes >= 0 and (nested or quotes != 2 * (len(record) + texts)):
             return None
         return checked
-
-    def _scored(self, score: Score) -> str | None:
-        """Label, score and probabilities as JSON; None for a number that JSON does not have."""
-        if score.probabilities is None:
-            label = score.label
-            assert isinstance(label, float)
-            return f'"label":{label!r},"score":null,"probabilities":null' if isfinite(label) else None
-        names = self._names
-        total = 0.0
-        parts = []
-        for name, value in score.probabilities.items():
-            total += value
-            parts.append(f"{names[name]}:{value!r}")
-        if not isfinite(total):
-            return None
-        label = names[score.label]  # type: ignore[index]
-        return f'"label":{label},"score":{score.score!r},"probabilities":{{{",".join(parts)}}}'
 
     def _body(self, identity: str, scored: str, flags: str, at: str) -> str:
         return f'{{"id":"{identity}",{scored}{self._tail}{flags},"at":"{at}"}}'
@@ -282,6 +264,12 @@ os.register_at_fork(after_in_child=_ids.clear)
 
 def new_id() -> str:
     """A random UUID (version 4) as text; randomness is fetched for many at once."""
+    one = new_hex()
+    return f"{one[:8]}-{one[8:12]}-{one[12:16]}-{one[16:20]}-{one[20:]}"
+
+
+def new_hex() -> str:
+    """The same without its hyphens."""
     try:
         return _ids.popleft()
     except IndexError:
@@ -289,7 +277,7 @@ def new_id() -> str:
     for start in range(0, len(pool), 32):
         one = pool[start : start + 32]
         variant = "89ab"[int(one[16], 16) & 3]
-        _ids.append(f"{one[:8]}-{one[8:12]}-4{one[13:16]}-{variant}{one[17:20]}-{one[20:]}")
+        _ids.append(f"{one[:12]}4{one[13:16]}{variant}{one[17:]}")
     return _ids.popleft()
 
 

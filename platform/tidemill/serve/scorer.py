@@ -59,24 +59,24 @@ class Verdict:
     """From a row of probabilities (or one number) to a score, by the classes and threshold of a bundle."""
 
     def __init__(self, classes: list[str] | None, info: BundleInfo, project: Project) -> None:
-        self._classes = classes
-        self._positive = _positive(info.positive, classes) if project.task == "binary" else None
-        self._threshold = float(info.threshold if info.threshold is not None else project.serving.threshold)
+        self.classes = classes
+        self.positive = _positive(info.positive, classes) if project.task == "binary" else None
+        self.threshold = float(info.threshold if info.threshold is not None else project.serving.threshold)
 
     def explained(self, score: Score) -> str | None:
         """The class that an explanation of `score` is about: the positive one, or of many the answered one."""
         return None if self._classes is None else self._positive or str(score.label)
 
     def __call__(self, row: list[float]) -> Score:
-        if self._classes is None:
+        if self.classes is None:
             return Score(row[0], None, None)
-        probabilities = dict(zip(self._classes, row, strict=True))
-        if self._positive is None:
+        probabilities = dict(zip(self.classes, row, strict=True))
+        if self.positive is None:
             label = max(probabilities, key=probabilities.__getitem__)
             return Score(label, probabilities[label], probabilities)
-        score = probabilities[self._positive]
-        negative = next(name for name in self._classes if name != self._positive)
-        return Score(self._positive if score >= self._threshold else negative, score, probabilities)
+        score = probabilities[self.positive]
+        negative = next(name for name in self.classes if name != self.positive)
+        return Score(self.positive if score >= self.threshold else negative, score, probabilities)
 
 
 class SklearnScorer(Scorer):

@@ -6,6 +6,7 @@ bit: forests often give exactly one half. How the trees are laid out is in `lear
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tidemill.serve.leaves import ARRAY, LeafFinder
+
 # Beyond this, nested tuples (about 150 bytes a node) would take more memory than they save time.
 MOST_LISTED = 400_000
+# Rows on which onnxruntime has to find the leaves that we find, each time a model is loaded.
+PROBES = 12
+
+logger = logging.getLogger(__name__)
 
 
 # A leaf's number (or list of numbers), or (feature, threshold, left, right, whether gaps go left).
@@ -45,13 +52,17 @@ class Trees:
         self._outputs, self._is_mean, self._is_float32 = outputs, is_mean, is_float32
         _check(self._feature, self._left, self._roots, width)
         self._read = np.maximum(self._feature, 0)
+        self._offsets: list[float] = [0.0] * outputs if is_mean else self._baseline.ravel().tolist()
+        self._flat = self._value.reshape(len(self._feature), -1)[:, 0]
         self._nested: list[Node] | None = None
-        if len(self._feature) <= MOST_LISTED:
+        self._finder = self._native(arrays, width)
+        if self._finder is None and len(self._feature) <= MOST_LISTED:
             self._nested = self._as_nested()
-            self._offsets: list[float] = [0.0] * outputs if is_mean else self._baseline.ravel().tolist()
 
     def one(self, row: list[float]) -> list[float]:
-        """The outputs of one encoded row, walked in plain Python."""
+        """The outputs of one encoded row."""
+        if self._finder is not None:
+            return self._one_native(self._finder, row)
         if self._nested is None:
             found: list[float] = self.many(np.array([row]))[0].tolist()
             return found
@@ -70,6 +81,46 @@ class Trees:
                 _added(offset, leaves[place :: self._outputs]) for place, offset in enumerate(self._offsets)
             ]
         return [_added(0.0, column) / len(leaves) for column in zip(*leaves, strict=True)]
+
+    def _native(self, arrays: Mapping[str, NDArray[Any]], width: int) -> LeafFinder | None:
+        """What finds leaves at native speed, if the form has it and it finds the leaves that we do."""
+        if ARRAY not in arrays:
+            return None
+        try:
+            finder = LeafFinder(arrays[ARRAY].tobytes())
+            probe = self._probe(width)
+            agrees = np.array_equal(finder(probe), self._walked(probe))
+        except (ImportError, ValueError) as error:
+            logger.warning("trees are walked in Python: %s", error)
+            return None
+        if not agrees:
+            logger.warning("trees are walked in Python: onnxruntime finds other leaves here")
+        return finder if agrees else None
+
+    def _probe(self, width: int) -> NDArray[Any]:
+        """Rows that go many ways: at, just above and just below thresholds, and with gaps."""
+        random = np.random.default_rng(0)
+        inner = self._feature >= 0
+        probe = np.zeros((PROBES, width))
+        for place in np.unique(self._feature[inner]):
+            at = random.choice(self._threshold[self._feature == place], PROBES)
+            probe[:, place] = at
+            probe[1::3, place] = np.nextafter(at[1::3], np.inf)
+            probe[2::3, place] = np.nextafter(at[2::3], -np.inf)
+        probe[-1] = 0.0
+        probe[-2][random.random(width) < 0.5] = np.nan
+        return probe
+
+    def _one_native(self, finder: LeafFinder, row: list[float]) -> list[float]:
+        matrix = np.array([row])
+        if self._is_float32:
+            matrix = matrix.astype(np.float32).astype(np.float64)
+        leaves = finder(matrix)
+        if self._outputs > 1:
+            found: list[float] = self._summed(leaves)[0].tolist()
+            return found
+        only = _added(self._offsets[0], self._flat.take(leaves[0]).tolist())
+        return [only / len(self._roots)] if self._is_mean else [only]
 
     def _plain_leaves(self, row: list[float]) -> list[Any]:
         """What each tree says of a row without gaps."""
@@ -107,9 +158,13 @@ class Trees:
         return [nodes[root] for root in self._roots.tolist()]
 
     def many(self, matrix: NDArray[Any]) -> NDArray[Any]:
-        """The outputs of encoded rows, all trees of all rows one level at a time."""
+        """The outputs of encoded rows."""
         if self._is_float32:
             matrix = matrix.astype(np.float32).astype(np.float64)
+        return self._summed(self._walked(matrix) if self._finder is None else self._finder(matrix))
+
+    def _walked(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """The leaves of all trees for all rows, one level at a time."""
         rows = np.arange(len(matrix))[:, np.newaxis]
         node = np.broadcast_to(self._roots, (len(matrix), len(self._roots)))
         has_gaps = bool(np.isnan(matrix).any())
@@ -119,7 +174,7 @@ class Trees:
             if has_gaps:
                 goes_left |= np.isnan(value) & self._missing_left[node]
             node = self._left[node] + ~goes_left
-        return self._summed(node)
+        return node
 
     def _summed(self, leaves: NDArray[Any]) -> NDArray[Any]:
         # cumsum adds one after another, where sum would add in pairs and round otherwise than scikit-learn.

@@ -87,6 +87,10 @@ class EventLog:
         self.segment_bytes = segment_bytes
         self._lock = threading.Lock()
         self._segment: Segment | None = None
+        self._spare: Segment | None = None  # the next segment, when this one is half full
+        self._retired: list[Segment] = []  # full, and not yet closed
+        self._closing = threading.Lock()
+        self._pid = os.getpid()
         self._dirty = threading.Event()
         self._syncer: threading.Thread | None = None
         self._failure: Exception | None = None
@@ -105,62 +109,91 @@ class EventLog:
         with self._lock:
             if self._failure is not None:
                 self._raise_failure()
-            segment = self._current()
+            segment = self._segment
+            if segment is None or segment.pid != os.getpid():
+                segment = self._begin()
             try:
                 segment.append(lines)
             finally:
                 if segment.torn:
-                    self._let_go()
+                    self._retire()
             if segment.size >= self.segment_bytes or time.monotonic() - segment.opened > SEGMENT_SECONDS:
-                self._let_go()
+                self._retire()
         if not self._dirty.is_set():
             self._dirty.set()
 
     def close(self) -> None:
         """Sync and close the segment; the next `append` would begin a new one."""
         with self._lock:
-            self._let_go()
+            self._retire()
+            if self._spare is not None:
+                self._retired.append(self._spare)
+                self._spare = None
+            self._close_retired()
             self._raise_failure()
 
-    def _current(self) -> Segment:
-        # After a fork the segment belongs to the parent, which still writes to it.
-        if self._segment is None or self._segment.pid != os.getpid():
-            self._segment = Segment(self.home.log, self.project, self.stream)
+    def _begin(self) -> Segment:
+        """A segment of this process, and the thread that syncs it."""
+        if self._pid != os.getpid():
+            # After a fork all segments belong to the parent, which still writes to them.
+            self._pid, self._spare, self._retired = os.getpid(), None, []
+        segment = self._spare or Segment(self.home.log, self.project, self.stream)
+        self._spare, self._segment = None, segment
         if self._syncer is None or not self._syncer.is_alive():
             self._syncer = threading.Thread(
                 target=self._sync_forever, name=f"sync {self.project}.{self.stream}", daemon=True
             )
             self._syncer.start()
-        return self._segment
+        return segment
 
-    def _let_go(self) -> None:
-        segment, self._segment = self._segment, None
-        if segment is not None and segment.pid == os.getpid():
-            segment.close()
+    def _retire(self) -> None:
+        """Write no more to the segment. It is closed by the thread that syncs: no answer waits for the disk."""
+        if self._segment is not None and self._segment.pid == os.getpid():
+            self._retired.append(self._segment)
+        self._segment = None
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
+    def _close_retired(self) -> None:
+        """Raises StorageFull when a segment could not be synced; it is let go all the same."""
+        with self._closing:
+            while self._retired:
+                self._retired.pop(0).close()
+
     def _sync_forever(self) -> None:
         while True:
             self._dirty.wait()
             self._dirty.clear()
             time.sleep(SYNC_SECONDS)
-            with self._lock:
-                segment = self._segment
-                descriptor = segment.duplicate() if segment else None
-            if descriptor is None:
-                continue
             try:
-                with disk_full_is_an_error(self.home.log):
-                    os.fdatasync(descriptor)
+                self._sync()
             except Exception as error:  # noqa: BLE001 - kept, and raised to whoever appends next
                 with self._lock:
                     self._failure = error
-            finally:
-                os.close(descriptor)
+
+    def _sync(self) -> None:
+        """Sync what was written and have the next segment at hand. Raises StorageFull."""
+        with self._lock:
+            segment = self._segment
+            descriptor = segment.duplicate() if segment else None
+        self._close_retired()
+        if segment is None or descriptor is None:
+            return
+        try:
+            with disk_full_is_an_error(self.home.log):
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        if self._spare is None and segment.size > self.segment_bytes / 2:
+            spare = Segment(self.home.log, self.project, self.stream)
+            with self._lock:
+                if self._segment is segment:
+                    self._spare = spare
+                else:
+                    self._retired.append(spare)  # too late: closed empty, and swept up with the others
 
 
 def _encode(events: Sequence[Mapping[str, Any]]) -> bytes:
