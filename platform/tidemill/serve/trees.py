@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill.serve.leaves import ARRAY, LeafFinder
+from tidemill.serve.written_trees import written
 
 # Beyond this, nested tuples (about 150 bytes a node) would take more memory than they save time.
 MOST_LISTED = 400_000
@@ -53,23 +54,26 @@ class Trees:
         _check(self._feature, self._left, self._roots, width)
         self._read = np.maximum(self._feature, 0)
         self._offsets: list[float] = [0.0] * outputs if is_mean else self._baseline.ravel().tolist()
-        self._flat = self._value.reshape(len(self._feature), -1)[:, 0]
+        self._written = written(arrays, outputs, width, is_mean=is_mean)
+        self._columns = self._by_column()
         self._nested: list[Node] | None = None
         self._finder = self._native(arrays, width)
-        if self._finder is None and len(self._feature) <= MOST_LISTED:
+        if self._finder is None and self._written is None and len(self._feature) <= MOST_LISTED:
             self._nested = self._as_nested()
 
     def one(self, row: list[float]) -> list[float]:
         """The outputs of one encoded row."""
+        if self._is_float32 and (self._written is not None or self._nested is not None):
+            row = array("f", row).tolist()
+        # What is not a number shows in the sum; looking at each value costs more than an early end saves.
+        total = sum(row)
+        if self._written is not None and total == total:
+            return self._written(row)
         if self._finder is not None:
             return self._one_native(self._finder, row)
         if self._nested is None:
             found: list[float] = self.many(np.array([row]))[0].tolist()
             return found
-        if self._is_float32:
-            row = array("f", row).tolist()
-        total = sum(row)
-        # What is not a number shows in the sum; looking at each value costs more than an early end saves.
         leaves = self._plain_leaves(row) if total == total else self._leaves(row)
         if self._outputs == 1:
             only = self._offsets[0]
@@ -116,11 +120,23 @@ class Trees:
         if self._is_float32:
             matrix = matrix.astype(np.float32).astype(np.float64)
         leaves = finder(matrix)
-        if self._outputs > 1:
+        if self._columns is None:
             found: list[float] = self._summed(leaves)[0].tolist()
             return found
-        only = _added(self._offsets[0], self._flat.take(leaves[0]).tolist())
-        return [only / len(self._roots)] if self._is_mean else [only]
+        # cumsum adds one after another, as scikit-learn does.
+        sums = [float(column.take(leaves[0]).cumsum()[-1]) for column in self._columns]
+        return [total / len(self._roots) for total in sums] if self._is_mean else sums
+
+    def _by_column(self) -> list[NDArray[Any]] | None:
+        """What each leaf adds to each output, the baseline in the first tree's; None where trees take turns."""
+        values = self._value.reshape(len(self._feature), -1).T
+        if self._is_mean:
+            return [np.ascontiguousarray(column) for column in values]
+        if self._outputs > 1:
+            return None
+        only = np.array(values[0])
+        only[: self._roots[1] if len(self._roots) > 1 else None] += self._offsets[0]
+        return [only]
 
     def _plain_leaves(self, row: list[float]) -> list[Any]:
         """What each tree says of a row without gaps."""
