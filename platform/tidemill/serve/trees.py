@@ -55,7 +55,7 @@ class Trees:
         self._read = np.maximum(self._feature, 0)
         self._offsets: list[float] = [0.0] * outputs if is_mean else self._baseline.ravel().tolist()
         self._written = written(arrays, outputs, width, is_mean=is_mean)
-        self._columns = self._by_column()
+        self._leaf_sums = self._with_baseline()
         self._nested: list[Node] | None = None
         self._finder = self._native(arrays, width)
         if self._finder is None and self._written is None and len(self._feature) <= MOST_LISTED:
@@ -65,6 +65,8 @@ class Trees:
         """The outputs of one encoded row."""
         if self._is_float32 and (self._written is not None or self._nested is not None):
             row = array("f", row).tolist()
+        if self._written is None and self._finder is not None:
+            return self._one_native(self._finder, row)
         # What is not a number shows in the sum; looking at each value costs more than an early end saves.
         total = sum(row)
         if self._written is not None and total == total:
@@ -120,23 +122,23 @@ class Trees:
         if self._is_float32:
             matrix = matrix.astype(np.float32).astype(np.float64)
         leaves = finder(matrix)
-        if self._columns is None:
-            found: list[float] = self._summed(leaves)[0].tolist()
-            return found
         # cumsum adds one after another, as scikit-learn does.
-        sums = [float(column.take(leaves[0]).cumsum()[-1]) for column in self._columns]
-        return [total / len(self._roots) for total in sums] if self._is_mean else sums
-
-    def _by_column(self) -> list[NDArray[Any]] | None:
-        """What each leaf adds to each output, the baseline in the first tree's; None where trees take turns."""
-        values = self._value.reshape(len(self._feature), -1).T
         if self._is_mean:
-            return [np.ascontiguousarray(column) for column in values]
-        if self._outputs > 1:
-            return None
-        only = np.array(values[0])
+            mean: list[float] = (self._leaf_sums.take(leaves[0], 0).cumsum(0)[-1] / len(self._roots)).tolist()
+            return mean
+        if self._outputs == 1:
+            return [float(self._leaf_sums.take(leaves[0]).cumsum()[-1])]
+        found: list[float] = self._summed(leaves)[0].tolist()
+        return found
+
+    def _with_baseline(self) -> NDArray[Any]:
+        """What each leaf adds to the outputs; with one output the baseline is in the first tree's."""
+        values = self._value.reshape(len(self._feature), -1)
+        if self._is_mean or self._outputs > 1:
+            return np.ascontiguousarray(values)
+        only = np.array(values[:, 0])
         only[: self._roots[1] if len(self._roots) > 1 else None] += self._offsets[0]
-        return [only]
+        return only
 
     def _plain_leaves(self, row: list[float]) -> list[Any]:
         """What each tree says of a row without gaps."""

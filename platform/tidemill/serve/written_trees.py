@@ -7,6 +7,7 @@ write and are left to `serve/leaves.py`, as are rows with gaps, which would need
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ def written(arrays: Mapping[str, NDArray[Any]], outputs: int, width: int, *, is_
             yes, no = left[at], left[at] + 1
             texts[at] = f"({texts[yes]} if r{feature[at]} <= {threshold[at]!r} else {texts[no]})"
             depths[at] = 1 + max(depths[yes], depths[no])
-    if max(depths) > DEEPEST or not np.isfinite(arrays["threshold"][arrays["feature"] >= 0]).all():
+    if max(depths) > DEEPEST or np.isnan(arrays["threshold"]).any():
         return None
     columns = values.shape[1]
     sums = [f"s{place}" for place in range(outputs)]
@@ -52,7 +53,8 @@ def written(arrays: Mapping[str, NDArray[Any]], outputs: int, width: int, *, is_
             lines += [f"  {name} += v{place}" for place, name in enumerate(sums)]
     divided = f" / {len(roots)}" if is_mean else ""
     lines.append(f"  return [{', '.join(name + divided for name in sums)}]")
-    names: dict[str, Any] = {}
+    # A split between gaps and everything else has an infinite threshold, whose `repr` is this name.
+    names: dict[str, Any] = {"inf": math.inf}
     exec("\n".join(lines), names)
     function: Written = names["function"]
     return function
