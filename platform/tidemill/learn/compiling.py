@@ -25,8 +25,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tidemill.learn.adjusting import AdjustedModel
 from tidemill.learn.encoders import DateParts, FilledColumns, TextTerms
-from tidemill.learn.stacked_frame import StackedFrame
 from tidemill.learn.leaf_graph import leaf_graph
+from tidemill.learn.stacked_frame import StackedFrame
 from tidemill.serve.compiled import FORMAT, Form
 
 # Settings of TfidfVectorizer that `serve/encoding.py` assumes.

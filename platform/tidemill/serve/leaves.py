@@ -2,7 +2,7 @@
 
 Here belongs running the graph that `learn/leaf_graph.py` lays into a form. The graph adds nothing up: its outputs
 are the numbers of leaves, which are exact, and `serve/trees.py` adds what the leaves say in scikit-learn's order.
-Comparisons are made in float64. docs/adr/0016 tells what else was measured.
+Comparisons are made in float64. docs/adr/0018 tells what else was measured.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Verdict:
 
     def explained(self, score: Score) -> str | None:
         """The class that an explanation of `score` is about: the positive one, or of many the answered one."""
-        return None if self._classes is None else self._positive or str(score.label)
+        return None if self.classes is None else self.positive or str(score.label)
 
     def __call__(self, row: list[float]) -> Score:
         if self.classes is None:
