@@ -17,6 +17,7 @@ from api.idempotency import OnceOnly
 from api.run_documents import require_run, show_runs, show_trainings
 from api.schema_out import LAUNCHED, ONE_RUN, RUNS, TRAINING, TRAINING_EVENTS, TRAININGS, ok, stream
 from api.schemas import TrainingCreate, TrainingEnd, body_schema
+from tidemill.data.first import waits_for_first
 from tidemill.errors import Conflict
 from tidemill.ops.cancellations import note_cancellation
 from tidemill.ops.runs import (
@@ -33,6 +34,9 @@ from tidemill.store.idempotency import Claim
 router = APIRouter(
     prefix="/v1/projects/{project}", tags=["training and runs"], dependencies=[Depends(require_key)]
 )
+
+FIRST = "a training waits for the first file"
+LOOKED_AT = 5
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 JobName = Literal["ingest", "labels", "training", "monitoring", "loop", "imports"]
@@ -54,13 +58,12 @@ def start_training(
 ) -> Response:
     """Start a training: labels, features, search, evaluation, gate, and deployment when the gate is passed.
 
-    It waits its turn while another training of the project goes on. With the header `Idempotency-Key` the same
+    It waits its turn while another training of the project goes on, and for the first file of a project that has no
+    data yet; 409 when no such file waits. With the header `Idempotency-Key` the same
     request may be sent again, such as after a lost answer: it names the run that was started first.
     """
     tags = {TAG_TRIGGER: body.trigger, TAG_REASON: body.reason}
-    return once(
-        body.model_dump(), lambda claim: launched(context, project.name, "training", actor, tags, claim)
-    )
+    return once(body.model_dump(), lambda claim: _trained(context, project.name, actor, tags, claim))
 
 
 @router.get("/trainings", summary="Trainings", responses=ok(TRAININGS))
@@ -157,6 +160,16 @@ def list_runs(project: KnownName, context: Ctx, job: JobName | None = None, limi
 def get_run(project: KnownName, run: str, context: Ctx) -> Response:
     """One run of any job with its steps."""
     return answer(show_runs(context, project, [require_run(context, project, run)])[0])
+
+
+def _trained(
+    context: Context, project: str, actor: str, tags: Mapping[str, str], claim: Claim | None
+) -> Response:
+    """Start a training; for a project whose first file still waits, the ingestion of that before it."""
+    waits = waits_for_first(context.home, context.state, project)
+    if waits and all(run.is_finished for run in context.runs.list(project, "ingest", LOOKED_AT)):
+        context.runs.launch(project, "ingest", {TAG_TRIGGER: "api", TAG_ACTOR: actor, TAG_REASON: FIRST})
+    return launched(context, project, "training", actor, tags, claim)
 
 
 def launched(

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dagster import InputContext, MetadataValue, OutputContext, TableColumn, TableSchema
 from dagster._core.storage.io_manager import IOManager
 
+from tidemill.data.first import RAW, require_raw
 from tidemill.home import Home
+from tidemill.store.state import open_state
 from tidemill.store.tables import TableDraft, TableStore, TableVersion
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ class TableIOManager(IOManager):
 
     def load_input(self, context: InputContext) -> TableVersion:
         store, table = self._table(context.asset_key.path)
+        if table == RAW:
+            home = Home.find(self.root)
+            return require_raw(home, open_state(home), context.asset_key.path[0])
         return store.require(table)
 
     def _table(self, path: Sequence[str]) -> tuple[TableStore, str]:

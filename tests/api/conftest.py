@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import anyio.from_thread
 import httpx
+import pandas as pd
 import pytest
 from anyio.from_thread import BlockingPortal
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from tidemill.ops.keys import ensure_owner_key
 from tidemill.ops.runs import Run, RunClient
 from tidemill.serve.deployment import deploy
 from tidemill.settings import Settings
+from tidemill.store.tables import TableStore, TableVersion
 
 
 class _Whole(httpx.AsyncByteStream):
@@ -199,6 +201,12 @@ def deployed(app: FastAPI, models: Path) -> FastAPI:  # noqa: ARG001 - deployed 
     """The application with model 1 deployed."""
     deploy(app.state.context.state, "pets", 1, actor="test", reason="a test")
     return app
+
+
+@pytest.fixture
+def data(home: Home) -> TableVersion:
+    """A table `raw` of the project, so that there is something to train on."""
+    return TableStore(home.tables("pets")).publish_frame("raw", pd.DataFrame({"_row": ["a", "b"]}))
 
 
 @pytest.fixture

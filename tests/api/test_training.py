@@ -13,6 +13,7 @@ from tidemill.ops.runs import Step
 from tidemill.store.durable import replace_json
 
 AT = "2026-04-30T14:05:01.000+00:00"
+pytestmark = pytest.mark.usefixtures("data")
 
 
 def test_a_training_is_started_and_followed(client: Client, runs: Any) -> None:

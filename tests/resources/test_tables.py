@@ -58,8 +58,8 @@ def test_a_draft_is_published_and_leaves_nothing_aside(home: Home, frame: pd.Dat
 
 
 def test_a_table_that_was_never_made_says_how_to_make_it(home: Home) -> None:
-    with pytest.raises(NotFound, match="no table raw yet") as caught:
-        TableIOManager(str(home.root)).load_input(build_input_context(asset_key=["churn", "raw"]))
+    with pytest.raises(NotFound, match="no table labels yet") as caught:
+        TableIOManager(str(home.root)).load_input(build_input_context(asset_key=["churn", "labels"]))
     assert "Materialise" in caught.value.remedy
 
 
