@@ -75,7 +75,9 @@ NEEDED_BY_MOST = (
     "tidemill.learn.training",
     "tidemill.monitor.watch",
     "skops.io",
+    "optuna",
     "mlflow",
+    "mlflow.store.tracking.sqlalchemy_store",
 )
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import f_oneway, ttest_1samp
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.pipeline import Pipeline
 
 from tests.learn.conftest import features_of
 from tidemill.learn.evaluation import Evaluation, evaluate
@@ -80,11 +82,11 @@ def test_the_curve_can_be_switched_off_and_repeats(binary):
 def test_a_part_of_a_split_by_time_is_the_newest(binary):
     seen: list[pd.DataFrame] = []
 
-    class Recorder:
+    class Recorder(ClassifierMixin, BaseEstimator):
         classes_ = np.array(["benign", "malignant"])
 
-        def get_params(self, **_):
-            return {}
+        def __sklearn_is_fitted__(self):
+            return True
 
         def fit(self, table, _):
             seen.append(table)
@@ -98,7 +100,8 @@ def test_a_part_of_a_split_by_time_is_the_newest(binary):
         update={"training": binary.project.training.model_copy(update={"split": split})}
     )
     test = binary.features[binary.features["_split"] == "test"]
-    learning_curve(Recorder(), binary.features, test, truth_of(test, project), project)
+    steps = [("cast", "passthrough"), ("encode", "passthrough"), ("model", Recorder())]
+    learning_curve(Pipeline(steps), binary.features, test, truth_of(test, project), project)
     train_rows = binary.features[binary.features["_split"] == "train"]
     assert [len(part) for part in seen] == sorted(len(part) for part in seen)
     assert set(seen[0].index) == set(train_rows.index[-len(seen[0]) :])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tidemill.errors import Corrupt, NotFound
 from tidemill.home import Home
@@ -20,6 +21,7 @@ from tidemill.learn.evaluation import Evaluation, evaluate
 from tidemill.learn.gate import GateDecision, decide
 from tidemill.learn.plots import plot_evaluation
 from tidemill.learn.studies import study
+from tidemill.learn.training import THREADS
 from tidemill.project import Project
 from tidemill.serve.deployment import current
 from tidemill.store.state import State
@@ -42,14 +44,16 @@ def assess(home: Home, state: State, project: Project, version: int, features: p
     """
     models = home.models(project.name)
     pipeline = load_model(models, version)
-    evaluation = study(
-        pipeline,
-        features,
-        project,
-        evaluate(pipeline, features, project),
-        cv_scores=load_info(models, version).cv.get("scores", []),
-    )
-    comparison = _against_live(home, state, project, version, pipeline, features)
+    # Beside the services a second thread of a boosted model waits longer than it works.
+    with threadpool_limits(limits=THREADS):
+        evaluation = study(
+            pipeline,
+            features,
+            project,
+            evaluate(pipeline, features, project),
+            cv_scores=load_info(models, version).cv.get("scores", []),
+        )
+        comparison = _against_live(home, state, project, version, pipeline, features)
     decision = decide(evaluation, project, comparison)
     evaluation = replace(evaluation, comparison=comparison)
     info = add_evaluation(models, version, evaluation, decision)

@@ -26,7 +26,7 @@ from tidemill.project import CLASSIFICATION_METRICS, REGRESSION_METRICS, SMALLER
 RESAMPLES = 1000
 # Resamples are as many as a second or so allows, down to this many.
 FEWEST_RESAMPLES = 200
-_CELLS_IN_ALL = 2_000_000
+_CELLS_IN_ALL = 1_500_000
 # Of more rows so many are resampled, and the spread is scaled to all (see `scaled_draws`).
 MOST_RESAMPLED_ROWS = 20_000
 _CELLS_AT_ONCE = 4_000_000
