@@ -34,7 +34,7 @@ def build(project: Project) -> list[Any]:
             project,
             evaluation.version,
             actor=context.run.tags.get(TAG_ACTOR, "dagster"),
-            reason=f"passed the promotion gate in run {context.run_id}",
+            reason=f"passed the promotion gate in run {context.run.run_id}",
         )
         return MaterializeResult(metadata=after.summary)
 

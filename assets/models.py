@@ -63,7 +63,7 @@ def _model(project: Project) -> Any:
                 on_candidate=lambda candidate: _track_candidate(tracked, candidate, tags),
                 model_source=model_source(home.home.project_file(current.name)),
                 earlier=open_earlier(home.home.models(current.name), current, rows),
-                on_progress=lambda step: write_progress(home.home, context.run_id, step),
+                on_progress=lambda step: write_progress(home.home, context.run.run_id, step),
             )
             info = write_bundle(
                 home.home.models(current.name),
@@ -76,7 +76,7 @@ def _model(project: Project) -> Any:
                     "features_sha256": features.sha256,
                     "features_py_sha256": code_hash(home.home.project_file(current.name).parent),
                     "commit": features.commit,
-                    "run_id": context.run_id,
+                    "run_id": context.run.run_id,
                     "mlflow_run_id": tracked.id,
                 },
                 reference=rows,

@@ -77,7 +77,7 @@ class Tracking(ConfigurableResource):  # type: ignore[type-arg]
                 SimpleNamespace(
                     log=context.log,
                     dagster_run=context.run,
-                    run_id=context.run_id,
+                    run_id=context.run.run_id,
                     resource_config=config,
                 )
             )
