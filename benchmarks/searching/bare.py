@@ -43,6 +43,19 @@ def forest(trial):
 
 def boosting(trial):
     return HistGradientBoostingClassifier(
+        learning_rate=trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
+        max_iter=trial.suggest_int("max_iter", 50, 400, log=True),
+        max_leaf_nodes=trial.suggest_int("max_leaf_nodes", 4, 63, log=True),
+        min_samples_leaf=trial.suggest_int("min_samples_leaf", 3, 100, log=True),
+        l2_regularization=trial.suggest_float("l2_regularization", 1e-3, 30.0, log=True),
+        max_features=trial.suggest_float("max_features", 0.3, 1.0),
+        early_stopping=False,
+        random_state=SEED,
+    )
+
+
+def ending_boosting(trial):
+    return HistGradientBoostingClassifier(
         learning_rate=trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
         max_leaf_nodes=trial.suggest_int("max_leaf_nodes", 7, 127, log=True),
         min_samples_leaf=trial.suggest_int("min_samples_leaf", 3, 100, log=True),
@@ -56,17 +69,15 @@ def boosting(trial):
     )
 
 
+COMMON = {"learning_rate": 0.1, "min_samples_leaf": 20, "l2_regularization": 1e-3, "max_features": 1.0}
 KINDS = {
     linear: {"C": 1.0},
     forest: {"max_depth": None, "min_samples_leaf": 1, "max_features": "sqrt"},
-    boosting: {
-        "learning_rate": 0.1,
-        "max_leaf_nodes": 31,
-        "min_samples_leaf": 20,
-        "l2_regularization": 1e-3,
-        "max_features": 1.0,
-    },
 }
+FEW = {boosting: {**COMMON, "max_iter": 100, "max_leaf_nodes": 15}}
+# On so many rows the fits find their iterations, and the last one keeps to their mean.
+MANY_ROWS = 3_000
+MANY = {ending_boosting: {**COMMON, "max_leaf_nodes": 31}}
 
 
 def main(file, trials, target):
@@ -77,7 +88,7 @@ def main(file, trials, target):
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(x, truth))
     best, scores = None, {}
     with threadpool_limits(limits=1):
-        for make, default in KINDS.items():
+        for make, default in (KINDS | (MANY if len(rows) >= MANY_ROWS else FEW)).items():
 
             def objective(trial, make=make):
                 found, ends = [], []
@@ -89,7 +100,7 @@ def main(file, trials, target):
                     trial.report(np.mean(found), len(found))
                     if len(found) < FOLDS and trial.should_prune():
                         raise optuna.TrialPruned
-                trial.set_user_attr("iterations", round(1.1 * np.mean(ends)) if make is boosting else None)
+                trial.set_user_attr("iterations", round(1.1 * np.mean(ends)))
                 return np.mean(found)
 
             study = optuna.create_study(
@@ -103,7 +114,7 @@ def main(file, trials, target):
             if best is None or study.best_value > best[0]:
                 best = study.best_value, make, study.best_trial
         model = best[1](optuna.trial.FixedTrial(best[2].params))
-        if best[1] is boosting:
+        if best[1] is ending_boosting:
             model.set_params(max_iter=best[2].user_attrs["iterations"], early_stopping=False)
         model.fit(x, truth)
     joblib.dump(model, target)

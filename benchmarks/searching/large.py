@@ -11,9 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
-from tidemill.learn.bundle import write_bundle
-from tidemill.learn.training import train
+from tidemill.labels.suspects import CHECKED_ROWS, examine
+from tidemill.learn.bundle import load_model, write_bundle
+from tidemill.learn.evaluation import evaluate
+from tidemill.learn.leakage import find_leakage
+from tidemill.learn.quality import find_concerns
+from tidemill.learn.studies import study
+from tidemill.learn.training import THREADS, train
 from tidemill.project import Column, Project
 
 
@@ -41,11 +47,23 @@ def main(rows: int, columns: int, folder: Path) -> None:
     project = Project(name="large", task="binary", columns=described, training={"trials": 2})
     began = time.perf_counter()
     found = train(features, project)
+    trained = time.perf_counter()
     info = write_bundle(folder, project=project, training=found, reference=features)
+    written = time.perf_counter()
+    find_leakage(features, project)
+    find_concerns(features, project)
+    examine(features, features["_label"], project, most_rows=CHECKED_ROWS)
+    checked = time.perf_counter()
+    model = load_model(folder, info.version)
+    with threadpool_limits(limits=THREADS):
+        study(model, features, project, evaluate(model, features, project))
     print(
         json.dumps(
             {
-                "seconds": time.perf_counter() - began,
+                "seconds": trained - began,
+                "bundle_seconds": written - trained,
+                "checks_seconds": checked - written,
+                "evaluation_seconds": time.perf_counter() - checked,
                 "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
                 "best": info.estimator,
                 "cv": info.cv["mean"],
