@@ -11,10 +11,10 @@ from tidemill.learn.scoring import Outputs, answers
 from tidemill.project import Column, Project
 
 
-def project(task: str = "binary", target: str = "category") -> Project:
+def project(task: str = "binary", target: str = "category", kind: str = "category") -> Project:
     columns = {
         "x": Column(type="float"),
-        "sex": Column(type="category", role="ignore"),
+        "sex": Column(type=kind, role="ignore"),
         "y": Column(type=target, role="target"),
     }
     return Project(name="demo", task=task, columns=columns, evaluation={"fairness": ["sex"]})
@@ -80,6 +80,14 @@ def test_a_regression_compares_errors_by_student_and_welch():
     welch = stats.ttest_ind(second, first, equal_var=False).confidence_interval()
     gap = one.groups[1].differences["mean_error"]
     assert (gap.low, gap.high) == pytest.approx((welch.low, welch.high))
+
+
+def test_a_flag_of_numbers_has_its_two_groups_however_rare_one_is():
+    table = pd.DataFrame({"_asked_sex": pd.array([0] * 90 + [1] * 10, dtype="Int64")})
+    scores = np.linspace(0, 1, 100)
+    found = answers(np.column_stack([1 - scores, scores]), ["no", "yes"], project(kind="integer"))
+    [one] = fairness(table, np.array(["no", "yes"] * 50), found, project(kind="integer"))
+    assert [(group.name, group.rows) for group in one.groups] == [("0", 90), ("1", 10)]
 
 
 def test_few_rows_are_marked_and_absent_columns_told():

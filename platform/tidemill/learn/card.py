@@ -98,7 +98,8 @@ def _facts(bundle: BundleInfo) -> list[Fact]:
         )
     ]
     if (dummy := bundle.baseline.get(metric)) is not None:
-        facts.append(Fact("Dummy model", number(dummy), "knows the outcome's shares, not the columns"))
+        knows = "middle" if bundle.task == "regression" else "shares"
+        facts.append(Fact("Dummy model", number(dummy), f"knows the outcome's {knows}, not the columns"))
     evaluation = bundle.evaluation or {}
     if (beside := evaluation.get("comparison")) and beside["differences"]:
         difference = beside["differences"][metric]
@@ -121,7 +122,9 @@ def _train_rows(bundle: BundleInfo) -> str:
 
 
 def _what(bundle: BundleInfo, project: Mapping[str, Any]) -> Bullets:
-    params = ", ".join(f"{name} = {_short(value)}" for name, value in bundle.params.items()) or "none"
+    params = (
+        ", ".join(f"{name}\u00a0=\u00a0{_short(value)}" for name, value in bundle.params.items()) or "none"
+    )
     lines: list[Text] = [
         ("Predicts ", Code(project["target"]), f" ({bundle.task.replace('_', ' ')})"),
         f"Estimator: {named(bundle.estimator)}; parameters: {params}",
@@ -182,10 +185,9 @@ def _serving(scorer: Mapping[str, Any] | None) -> list[Text]:
     if scorer["form"] == "compiled":
         single = scorer.get("records_one_by_one", scorer["records"])
         also = f" ({single} of them one by one as well)" if single < scorer["records"] else ""
-        return [
-            f"Served compiled: on {scorer['records']} records{also} its answers differ from the library's by at "
-            f"most {scorer['max_abs_difference']:.1e}, and no label differs"
-        ]
+        apart = scorer["max_abs_difference"]
+        said = f"differ from the library's by at most {apart:.1e}" if apart else "are exactly the library's"
+        return [f"Served compiled: on {scorer['records']:,} records{also} its answers {said}"]
     if scorer["form"] != "scikit-learn":
         return [f"Served by {scorer['form']}: {scorer['reason']}"]
     return [f"Served by scikit-learn, slowly: there is no compiled scorer, because {scorer['reason']}"]
@@ -199,7 +201,12 @@ def _gate(bundle: BundleInfo) -> Section:
         return Section("Promotion gate", [Paragraph("No gate is set in project.yaml: nothing was asked.")])
     verdict = "Passed." if bundle.gate["passed"] else "Not passed: this model must not be deployed."
     rows: list[list[Text]] = [
-        [check["name"], "passed" if check["passed"] else "failed", check["message"]] for check in checks
+        [
+            check["name"].replace("_", " "),
+            "passed" if check["passed"] else "failed",
+            check["message"].removeprefix(f"{check['name']}: "),
+        ]
+        for check in checks
     ]
     tones: dict[int, Tone] = {place: "bad" for place, check in enumerate(checks) if not check["passed"]}
     return Section(
@@ -308,8 +315,8 @@ def _limits(bundle: BundleInfo, project: Mapping[str, Any]) -> Section:
 def _provenance(bundle: BundleInfo) -> Section:
     rows: list[list[Text]] = []
     for name, value in bundle.provenance.items():
-        if name in ("stack", "warm_start"):
-            continue  # told above, in sentences
+        if value is None or name in ("stack", "warm_start", "calibration", "scorer"):
+            continue  # told above, in sentences, or nothing to tell
         if isinstance(value, dict):
             shown = ", ".join(f"{key} {part}" for key, part in value.items())
         else:

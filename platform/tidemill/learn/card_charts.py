@@ -13,6 +13,9 @@ from typing import Any
 _SIDE, _LEFT, _TOP, _BOTTOM = 250.0, 42.0, 8.0, 36.0
 _WIDE, _ROW = 640.0, 22.0
 _NAMES = 190.0
+MOST_LINES = 4
+# Of the range of values on either side, so that no dot and no bar lies on the frame.
+_AIR = 0.04
 
 
 def _svg(width: float, height: float, parts: Sequence[str], about: str) -> str:
@@ -37,6 +40,7 @@ class _Square:
 
     def __init__(self, x: tuple[float, float], y: tuple[float, float], x_title: str, y_title: str) -> None:
         self.x, self.y = _widened(*x), _widened(*y)
+        self.legend: list[str] = []
         right, floor = _LEFT + _SIDE, _TOP + _SIDE
         self.parts = [f'<rect x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" class="axis"/>']
         self.parts += [_text(self.at(tick, 0)[0], floor + 14, _short(tick)) for tick in ticks(*self.x)]
@@ -64,20 +68,24 @@ class _Square:
         self.parts.append(_line(at_x, first, at_x, last, "band"))
 
     def svg(self, about: str) -> str:
-        return _svg(_LEFT + _SIDE + 14, _TOP + _SIDE + _BOTTOM, self.parts, about)
+        below = _ROW if self.legend else 0.0
+        return _svg(_LEFT + _SIDE + 14, _TOP + _SIDE + _BOTTOM + below, [*self.parts, *self.legend], about)
 
 
 def curves(lines: Mapping[str, Sequence[Sequence[float]]], x: str, y: str, *, diagonal: bool = False) -> str:
-    """One line per class through points of the unit square, as of ROC and precision-recall; at most four."""
+    """One line per class through points of the unit square, as of ROC and precision-recall: MOST_LINES of them."""
     plot = _Square((0, 1), (0, 1), x, y)
     if diagonal:
         plot.path([(0, 0), (1, 1)], "faint")
-    for place, (name, points) in enumerate(list(lines.items())[:4]):
+    shown = list(lines.items())[:MOST_LINES]
+    each = (_SIDE + 14) / len(shown)
+    for place, (name, points) in enumerate(shown):
         plot.path(points, f"line c{place}")
         if len(lines) > 1:
-            at_y = _TOP + _SIDE - 12 - 15 * place
-            plot.parts.append(_line(_LEFT + 120, at_y - 4, _LEFT + 136, at_y - 4, f"line c{place}"))
-            plot.parts.append(_text(_LEFT + 141, at_y, _cut(name, 16), "start"))
+            # Below the plot: inside there is no corner that no curve comes to.
+            at_x, at_y = _LEFT + each * place, _TOP + _SIDE + _BOTTOM + 12
+            plot.legend.append(_line(at_x, at_y - 4, at_x + 12, at_y - 4, f"line c{place}"))
+            plot.legend.append(_text(at_x + 16, at_y, _cut(name, max(4, int((each - 20) / 6))), "start"))
     return plot.svg(f"{y} against {x}")
 
 
@@ -95,7 +103,7 @@ def calibration(bins: Sequence[Mapping[str, float]]) -> str:
 def residuals(points: Sequence[Sequence[float]]) -> str:
     """Actual against predicted values of a regression."""
     both = [value for point in points for value in point]
-    ends = (min(both), max(both))
+    ends = _aired(min(both), max(both))
     plot = _Square(ends, ends, "Predicted", "Actual")
     plot.path([(ends[0], ends[0]), (ends[1], ends[1])], "faint")
     for predicted, actual in points:
@@ -106,7 +114,8 @@ def residuals(points: Sequence[Sequence[float]]) -> str:
 def learning_curve(points: Sequence[Sequence[Any]], metric: str) -> str:
     """The metric by the number of train rows, with intervals."""
     values = [end for _, one in points for end in (one["low"], one["high"])]
-    plot = _Square((0, points[-1][0]), (min(values), max(values)), "Train rows", metric)
+    most = points[-1][0] * (1 + _AIR)
+    plot = _Square((0, most), _aired(min(values), max(values)), "Train rows", metric)
     plot.path([(rows, one["value"]) for rows, one in points], "line")
     for rows, one in points:
         plot.bar(rows, one["low"], one["high"])
@@ -118,9 +127,11 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Rows per true (down) and predicted (across) class, shaded by the share of the true class."""
     left, size = 84.0, min(60.0, 210.0 / len(classes))
     parts = [_text(left + size * len(classes) / 2, 12, "Predicted")]
+    middle = 34 + size * len(classes) / 2
+    parts.append(_text(9, middle, "True", extra=f'transform="rotate(-90 9 {middle:.1f})"'))
     for place, name in enumerate(classes):
         parts.append(_text(left + size * (place + 0.5), 28, _cut(name, max(3, int(size / 6)))))
-        parts.append(_text(left - 6, 34 + size * (place + 0.5) + 4, _cut(name, 12), "end"))
+        parts.append(_text(left - 6, 34 + size * (place + 0.5) + 4, _cut(name, 10), "end"))
         total = max(sum(counts[place]), 1)
         for column, count in enumerate(counts[place]):
             x, y = left + size * column, 34 + size * place
@@ -136,7 +147,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
 def intervals(rows: Sequence[tuple[str, Mapping[str, float], bool]], mark: float | None, axis: str) -> str:
     """Named values with their intervals on one scale; `mark` is a line to compare with, True marks weak ones."""
     ends = [row[1][end] for row in rows for end in ("low", "high")] + ([mark] if mark is not None else [])
-    low, high = _widened(min(ends), max(ends))
+    low, high = _aired(min(ends), max(ends))
     height = _ROW * len(rows) + 38
 
     def at(value: float) -> float:
@@ -148,7 +159,7 @@ def intervals(rows: Sequence[tuple[str, Mapping[str, float], bool]], mark: float
         parts.append(_line(at(mark), 2, at(mark), floor, "faint"))
     for place, (name, one, is_weak) in enumerate(rows):
         y, kind = _ROW * (place + 0.5) + 2, "weak" if is_weak else ""
-        parts.append(_text(_NAMES - 10, y + 4, _cut(name, 30), "end", "ink"))
+        parts.append(_text(_NAMES - 10, y + 4, _cut(name, 27), "end", "ink"))
         parts.append(_line(at(one["low"]), y, at(one["high"]), y, f"band {kind}"))
         parts.append(f'<circle cx="{at(one["value"]):.1f}" cy="{y:.1f}" r="3.6" class="dot {kind}"/>')
     parts += [_text(at(tick), floor + 14, _short(tick)) for tick in ticks(low, high)]
@@ -169,9 +180,16 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
+def _aired(low: float, high: float) -> tuple[float, float]:
+    low, high = _widened(low, high)
+    return low - _AIR * (high - low), high + _AIR * (high - low)
+
+
 def _short(value: float) -> str:
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:,.0f}"
     # Ticks computed from ends come with the rounding of their sum.
-    return f"{round(value, 10) + 0.0:.3g}" if abs(value) < 1e5 else f"{value:.2e}"
+    return f"{round(value, 10) + 0.0:.3g}"
 
 
 def _cut(text: str, most: int) -> str:

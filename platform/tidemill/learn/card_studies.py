@@ -33,10 +33,11 @@ def named(name: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four decimals for small values, four figures for large ones."""
+    """Four decimals for small values, about four figures for large ones."""
     if value is None:
         return "–"
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+    decimals = 4 if abs(value) < 1 else 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    return f"{value:,.{decimals}f}"
 
 
 def ranged(found: Mapping[str, float]) -> str:
@@ -67,11 +68,14 @@ def study_sections(bundle: BundleInfo) -> list[Section]:
 
 def _answers(found: Mapping[str, Any]) -> Iterator[Block]:
     charts = []
+    most, classes = card_charts.MOST_LINES, len(found.get("classes") or [])
+    which = f"The {most} commonest of {classes} classes." if len(found.get("roc") or []) > most else ""
     if found.get("roc"):
         rate = ("False positive rate", "True positive rate")
-        charts.append(Chart("ROC", card_charts.curves(found["roc"], *rate, diagonal=True)))
+        charts.append(Chart("ROC", card_charts.curves(found["roc"], *rate, diagonal=True), which))
     if found.get("pr"):
-        charts.append(Chart("Precision and recall", card_charts.curves(found["pr"], "Recall", "Precision")))
+        drawn = card_charts.curves(found["pr"], "Recall", "Precision")
+        charts.append(Chart("Precision and recall", drawn, which))
     if found.get("calibration"):
         caption = "On the dotted line a probability of 0.8 comes true 8 times in 10; bars are 95 % intervals."
         charts.append(Chart("Calibration", card_charts.calibration(found["calibration"]), caption))

@@ -119,7 +119,8 @@ def _classes(truth: NDArray[Any], pipeline: Any, dummy: Any, project: Project) -
 def _classification_points(truth: NDArray[Any], found: Outputs) -> dict[str, Any]:
     assert found.probabilities is not None
     counts = sk.confusion_matrix(truth, found.labels, labels=found.classes)
-    shown = [found.positive] if found.positive is not None else found.classes
+    common = sorted(found.classes, key=lambda name: -int((truth == name).sum()))
+    shown = [found.positive] if found.positive is not None else common
     roc, pr = {}, {}
     for name in [str(name) for name in shown][:MOST_CURVES]:
         is_class = truth == name

@@ -42,14 +42,16 @@ def column_of(features: pd.DataFrame, name: str) -> pd.Series[Any] | None:
 
 
 def groups_of(values: pd.Series[Any], name: str, kind: str) -> list[Group]:
-    """The rows of a column of type `kind`, cut: numbers and times into quantile bins, others by value.
+    """The rows of a column of type `kind`, cut: numbers and times into quantile bins, others by value. Numbers of
+    so few values that each can have a group, such as a flag of 0 and 1, are by value as well.
 
     At most MOST_VALUES values, the commonest; the rest are one group. Rows without a value are another.
     """
     missing = values.isna().to_numpy(dtype=bool)
     if missing.all():
         return []
-    cut = _bins if kind in NUMERIC | TEMPORAL else _values
+    is_code = kind in NUMERIC and values.nunique() <= BINS
+    cut = _bins if kind in NUMERIC | TEMPORAL and not is_code else _values
     found = cut(values, name, missing)
     return [*found, Group(name, MISSING, missing)] if missing.any() else found
 

@@ -72,7 +72,7 @@ def is_refittable(pipeline: Any) -> bool:
     """Whether the settings of a fitted pipeline can be fitted anew on any train rows: not where it builds on an
     earlier version, which may know those rows."""
     if not isinstance(pipeline, Pipeline):
-        return False
+        return hasattr(pipeline, "fit")
     last = pipeline.steps[-1][1]
     model = last.model if isinstance(last, AdjustedModel) else last
     is_stacked = isinstance(pipeline.named_steps["cast"], StackedFrame)
