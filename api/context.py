@@ -21,6 +21,7 @@ from tidemill.labels.label_studio_login import Tickets
 from tidemill.ops.keys import KeyRing
 from tidemill.ops.runs import RunClient
 from tidemill.project import Project
+from tidemill.serve.keeper import Keeper
 from tidemill.serve.service import PredictionService
 from tidemill.settings import Settings
 from tidemill.store.events import EventLog, Stream
@@ -53,6 +54,7 @@ class Context:
         self.hints = Hints()
         self.predicting = anyio.CapacityLimiter(PREDICTION_THREADS)
         self.asking_canaries = anyio.CapacityLimiter(CANARY_THREADS)
+        self.keeper = Keeper(home, state, settings.database_url)
         self._lock = threading.Lock()
         self.stopping = threading.Event()
         self.streams = 0
@@ -111,13 +113,16 @@ class Context:
                 self.keys.renew()
                 for name in deployed(self.state):
                     if not self._closing.is_set() and (self.home.projects / name).is_dir():
-                        self.service(name).follow_in_background()
+                        found = self.service(name).follow_in_background()
+                        if found is not None:
+                            self.keeper.look(found)
             except SQLAlchemyError as error:
                 logger.warning("the control database does not answer: %s", type(error).__name__)
             self._closing.wait(WATCH_SECONDS)
 
     def close(self) -> None:
         self._closing.set()
+        self.keeper.close()
         self.hints.close()
         self.runs.close()
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi import Path as PathParameter
 from starlette.responses import Response
 
@@ -13,8 +13,9 @@ from api.answers import answer
 from api.auth import Actor, require_key
 from api.body import body_of
 from api.context import Context, Ctx, KnownName, KnownProject
-from api.schema_out import DEPLOYMENT, ok
+from api.schema_out import COMPARISON, DEPLOYMENT, ok
 from api.schemas import CanaryCreate, Change, DeploymentCreate, ShadowCreate, body_schema
+from tidemill.errors import NotFound
 from tidemill.serve.deployment import Deployment
 
 router = APIRouter(prefix="/v1/projects/{project}", tags=["models"], dependencies=[Depends(require_key)])
@@ -168,6 +169,32 @@ def get_deployment(project: KnownName, context: Ctx) -> Response:
     return answer(deployment_document(context, project))
 
 
+@router.get("/deployment/comparison", summary="Champion and challenger compared", responses=ok(COMPARISON))
+def get_comparison(
+    project: KnownName,
+    context: Ctx,
+    since: Annotated[
+        int | None,
+        Query(ge=1, le=10**9, description="The revision that began a stage; the newest stage when unset."),
+    ] = None,
+) -> Response:
+    """What two models said of the same records: agreement, differences, latencies, quality where truth has come.
+
+    In shadow about all records that could be kept up with (`dropped` says how many not), in canary about its share.
+    """
+    from tidemill.serve.rollout_report import newest_report
+
+    found = newest_report(context.home, project, since)
+    if found is None:
+        raise NotFound(
+            "Nothing has been compared",
+            detail=f"project {project} has had no model in shadow or canary"
+            + (f" since revision {since}" if since else ""),
+            remedy="Put a model into shadow; the first numbers come within seconds.",
+        )
+    return answer(found)
+
+
 def deployment_document(context: Context, project: str) -> dict[str, Any]:
     from tidemill.serve.deployment import current, history
 
@@ -203,4 +230,5 @@ def _change(
 def _changed(context: Context, project: str) -> Response:
     # The answer comes once the model is loaded, or says why it could not be.
     context.service(project).load_now()
+    context.service(project).follow()
     return answer(deployment_document(context, project))

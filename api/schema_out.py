@@ -370,6 +370,36 @@ DEPLOYMENT: Out = (
         "history": [{**EVENT, "revision": 2, "action": "canary", "version": 2, "percent": 10.0}, EVENT],
     },
 )
+_MS = {"count": 900, "p50_ms": 0.081, "p95_ms": 0.12, "p99_ms": 0.3}
+COMPARISON: Out = (
+    client_types.ComparisonInfo,
+    {
+        "stage": "canary",
+        "champion": 1,
+        "challenger": 2,
+        "since": 2,
+        "since_at": AT,
+        "updated_at": AT,
+        "compared": 100,
+        "agreement": 0.97,
+        "disagreements": [{"champion": "benign", "challenger": "malignant", "count": 3}],
+        "difference": {"mean": 0.004, "mean_absolute": 0.02, "largest": 0.41},
+        "latency": {"champion": _MS, "challenger": {**_MS, "count": 100}},
+        "answered": {"champion": 900, "canary": 100},
+        "errors": {"count": 0, "share": 0.0, "last": None},
+        "dropped": 0,
+        "waiting": 0,
+        "quality": {
+            "measure": "share of wrong labels",
+            "count": 40,
+            "champion": 0.05,
+            "challenger": 0.05,
+            "low": -0.07,
+            "high": 0.07,
+        },
+        "breach": None,
+    },
+)
 PREDICTED: Out = (client_types.Prediction | PredictionList | client_types.PartialPredictions, ANSWER)
 BATCH_PATH = f"{PATH}/batch-predictions/{RUN.replace('-', '')}"
 BATCH: Out = (

@@ -37,6 +37,7 @@ from tidemill.client_types import (
     AnswerInfo,
     BatchInfo,
     ColumnProfile,
+    ComparisonInfo,
     DeploymentInfo,
     Label,
     Labelling,
@@ -282,6 +283,12 @@ class Client(Files):
 
     def deployment(self, project: str) -> DeploymentInfo:
         return cast(DeploymentInfo, self._get(at(project, "deployment")))
+
+    def comparison(self, project: str, since: int | None = None) -> ComparisonInfo:
+        """What the champion and the challenger said of the same records, in the stage that revision `since` began
+        (the newest). 404 when there was none."""
+        found = self._get(at(project, "deployment", "comparison"), **({"since": since} if since else {}))
+        return cast(ComparisonInfo, found)
 
     def deploy(
         self,

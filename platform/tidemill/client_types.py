@@ -548,6 +548,68 @@ class Explanation(TypedDict):
     calibrated: bool
 
 
+class LatencyInfo(TypedDict):
+    """Quantiles within 5 %; null without any."""
+
+    count: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class DifferenceInfo(TypedDict):
+    """Challenger less champion: of scores (absolute: of all probabilities), or of a regression's numbers."""
+
+    mean: float
+    mean_absolute: float
+    largest: float
+
+
+class PairedQuality(TypedDict):
+    """Mean losses where truth has come; `low` and `high` bound the difference at 95 %."""
+
+    measure: str
+    count: int
+    champion: float
+    challenger: float
+    low: float
+    high: float
+
+
+class ErrorsInfo(TypedDict):
+    """What the challenger failed at; for a canary the live model then answered."""
+
+    count: int
+    share: float | None
+    last: str | None
+
+
+class ComparisonInfo(TypedDict):
+    """Champion and challenger on the same records, in one stage. `agreement` is null for a regression.
+
+    In shadow the challenger's latency is that of its scoring alone, at idle priority. `dropped` counts records that
+    were not compared because it could not keep up, `waiting` the bytes of the log that are still to be read.
+    """
+
+    stage: Literal["shadow", "canary"]
+    champion: int
+    challenger: int
+    since: int
+    since_at: str
+    updated_at: str
+    compared: int
+    agreement: float | None
+    disagreements: list[dict[str, Any]]
+    difference: DifferenceInfo | None
+    latency: dict[str, LatencyInfo]
+    answered: dict[str, int]
+    errors: ErrorsInfo
+    dropped: int
+    waiting: int
+    quality: PairedQuality | None
+    breach: dict[str, Any] | None
+
+
 class Prediction(TypedDict):
     """`explanation` where one was asked for, `status` (200) where some records were allowed to fail."""
 

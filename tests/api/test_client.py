@@ -80,6 +80,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         # tried in test_deployments.py
         "shadow",
         "canary",
+        "comparison",
         "pause",
         "resume",
         "withdraw",

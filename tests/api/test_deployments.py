@@ -97,5 +97,7 @@ def test_a_compiled_canary_that_breaks_is_answered_for(
     answers = [client.predict("pets", {"pet_id": "p1", "weight": 1.0})]
     answers += client.predict_many("pets", [{"pet_id": "p2", "weight": 1.0}])
     assert [(one["role"], one["model_version"]) for one in answers] == [("champion", 1)] * 2
-    found = query(app.state.context.home, "pets", "SELECT prediction_id, error FROM challenger ORDER BY logged_at")
+    found = query(
+        app.state.context.home, "pets", "SELECT prediction_id, error FROM challenger ORDER BY logged_at"
+    )
     assert found.rows == [[one["id"], "ZeroDivisionError: of the canary"] for one in answers]

@@ -64,6 +64,7 @@ ROUTES = [
     ("POST", f"{PROJECT}/models/1/shadow"),
     ("POST", f"{PROJECT}/models/1/canary"),
     ("POST", f"{PROJECT}/rollback"),
+    ("GET", f"{PROJECT}/deployment/comparison"),
     ("POST", f"{PROJECT}/deployment/pause"),
     ("POST", f"{PROJECT}/deployment/resume"),
     ("POST", f"{PROJECT}/deployment/withdraw"),

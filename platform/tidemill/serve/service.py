@@ -242,22 +242,23 @@ class PredictionService:
         self._follow_canary(wanted)
         self._checked_at = time.monotonic()
 
-    def follow_in_background(self) -> None:
-        """`follow`, in a thread of its own where something has to be loaded; one at a time."""
+    def follow_in_background(self) -> deployment.Deployment | None:
+        """`follow`, in a thread of its own where something must be loaded, one at a time. Gives what is wanted."""
         wanted = deployment.current(self._state, self.project_name)
+        self._checked_at = time.monotonic()
         if wanted is None or (self._following is not None and self._following.is_alive()):
-            return
+            return wanted
         canary = self._canary
         wants = wanted.canary.version if wanted.canary else None
         is_loaded = self._live is not None and self._live.scorer.version == wanted.champion
         if is_loaded and wants in (None, canary.version if canary else None):
             self.follow()
-            return
-        self._checked_at = time.monotonic()
+            return wanted
         self._following = threading.Thread(
             target=self._follow_quietly, name=f"follow {self.project_name}", daemon=True
         )
         self._following.start()
+        return wanted
 
     def _follow_quietly(self) -> None:
         try:
