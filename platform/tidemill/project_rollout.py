@@ -49,7 +49,7 @@ class Rollout(Part):
     max_latency_ratio: float = Field(
         3.0,
         gt=1.0,
-        description="The canary's 95th percentile of latency may be so many times the live model's; under 10 ms "
+        description="The canary's 95th percentile of latency may be so many times the live model's; under 50 ms "
         "it never counts.",
     )
     max_latency_ms: float | None = Field(

@@ -26,7 +26,8 @@ from tidemill.store.state import open_state
 FAULTY = Path(__file__).parent / "faulty"
 # Against hanging only; how fast it really is, benchmarks/rollout.py says.
 PATIENCE = 60.0
-ROLLOUT = "rollout: {minimum_answers: 20, timeout_ms: 2000, max_drift: %s, minimum_truths: 20}\n"
+LEAST = "minimum_answers: 20, minimum_truths: 20"
+ROLLOUT = "rollout: {timeout_ms: %s, max_drift: %s, max_latency_ratio: %s, " + LEAST + "}\n"
 
 
 class Place:
@@ -42,8 +43,11 @@ class Place:
     def fault(self, text: str) -> None:
         self._fault.write_text(text)
 
-    def project(self, *, max_drift: float = 0.25) -> None:
-        self.home.project_file("pets").write_text(PROJECT + ROLLOUT % max_drift)
+    def project(
+        self, *, timeout_ms: int = 2000, max_drift: float = 0.25, max_latency_ratio: float = 3
+    ) -> None:
+        policy = ROLLOUT % (timeout_ms, max_drift, max_latency_ratio)
+        self.home.project_file("pets").write_text(PROJECT + policy)
 
     def ask(self, count: int) -> list[Any]:
         """Answers about new entities, half of them heavy."""
@@ -136,10 +140,11 @@ def test_a_shadow_is_compared_and_answers_nobody(place: Place) -> None:
     assert (report["quality"]["count"], report["quality"]["challenger"]) == (40, 0)
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit", "hang", "sleep 0.2"])
+@pytest.mark.parametrize("fault", ["raise", "exit", "hang"])
 def test_a_shadow_that_breaks_touches_nobody(place: Place, fault: str) -> None:
     place.fault(fault)
     place.client.shadow("pets", 2, "a bad one")
+    until(place.comparison)  # it is being watched
     answers = place.ask(40)
     assert {(one["role"], one["model_version"]) for one in answers} == {("champion", 1)}
     if fault == "raise":
@@ -154,7 +159,7 @@ def test_a_shadow_that_breaks_touches_nobody(place: Place, fault: str) -> None:
 
 @pytest.mark.parametrize("kind", ["errors", "latency", "drift", "quality"])
 def test_a_canary_that_breaks_its_policy_is_taken_back(place: Place, kind: str) -> None:
-    faults = {"errors": "raise", "latency": "sleep 0.05", "drift": "turn", "quality": "turn"}
+    faults = {"errors": "raise", "latency": "sleep 0.2", "drift": "same", "quality": "turn"}
     if kind == "quality":
         place.project(max_drift=1000)
     place.client.canary("pets", 2, "hopeful", percent=60, despite_gate=True)
@@ -190,6 +195,7 @@ def turned(answer: Any) -> str:
 
 
 def test_a_good_canary_stays(place: Place) -> None:
+    place.project(timeout_ms=60_000, max_latency_ratio=1e6)  # a busy machine must not break it
     place.client.canary("pets", 2, "a good one", percent=50, despite_gate=True)
     place.ask(100)
     report = until(lambda: (found := place.comparison()) and found["compared"] >= 30 and found)

@@ -58,7 +58,7 @@ def test_latency_is_judged_beside_the_champion() -> None:
     assert judge_latency(slow[:49], fast, POLICY) is None
     assert judge_latency(slow, fast[:49], POLICY) is None
     assert judge_latency(slow, slow, POLICY) is None
-    assert judge_latency([9.0] * 50, [0.01] * 50, POLICY) is None  # slower, and yet fast
+    assert judge_latency([49.0] * 50, [0.01] * 50, POLICY) is None  # slower, and yet fast
     absolute = Rollout(max_latency_ms=50)
     assert judge_latency(slow, [], absolute) is not None
     assert judge_latency(fast, [], absolute) is None

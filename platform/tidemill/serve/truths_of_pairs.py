@@ -9,7 +9,6 @@ from tidemill.home import Home
 from tidemill.project import Project
 from tidemill.serve.deployment import Challenger
 from tidemill.serve.policy import Truths, paired
-from tidemill.store.sql import connect
 
 # The newest pairs at most.
 MOST_PAIRS = 20_000
@@ -19,6 +18,8 @@ def truths_of_pairs(home: Home, project: Project, champion: int, challenger: Cha
     """Losses of both on the records that were answered since the challenger's stage began, by one of the two, where
     the other was asked besides and truth is known. The loss is 1 for a wrong label, the absolute error of a number.
     """
+    from tidemill.store.sql import connect  # DuckDB is not needed before the first truth
+
     answered, beside, role = champion, challenger.version, "champion"
     if challenger.stage == "canary":
         answered, beside, role = challenger.version, champion, "canary"

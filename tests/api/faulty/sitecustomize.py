@@ -1,6 +1,7 @@
 """Put on PYTHONPATH it makes model 2 fail, in every process, in the way that the file $TEST_FAULT names.
 
-`raise`, `exit` (the process ends at once), `sleep SECONDS`, `hang`, `turn` (the classes change places), or nothing.
+`raise`, `exit` (the process ends at once), `sleep SECONDS`, `hang`, `turn` (the classes change places), `same`
+(one answer to everything), or nothing.
 """
 
 import os
@@ -31,6 +32,8 @@ class Faulty(scorer.Scorer):
         if what in ("sleep", "hang"):
             time.sleep(float(seconds or 3600))
         answers = self._inner.score(records)
+        if what == "same":
+            return [scorer.Score("yes", 0.9, {"no": 0.1, "yes": 0.9}) for _ in records]
         return [turned(one) for one in answers] if what == "turn" else answers
 
 
