@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from api import (
+    audit,
     batch,
     deployments,
     imports,
@@ -31,6 +32,7 @@ from api import (
     training,
     uploads,
 )
+from api.audited import Audited
 from api.context import OTHER_THREADS, Context
 from api.front import Front, InFlight
 from api.openapi import document
@@ -43,6 +45,7 @@ from tidemill.settings import Settings
 
 ROUTERS = (
     overview,
+    audit,
     ingest,
     rejects,
     uploads,
@@ -60,7 +63,6 @@ ROUTERS = (
     monitoring,
     service,
 )
-MAX_IN_FLIGHT = 64
 
 
 def create_app(
@@ -69,7 +71,7 @@ def create_app(
     *,
     runs: RunClient | None = None,
     home_id: str = "",
-    max_in_flight: int = MAX_IN_FLIGHT,
+    max_in_flight: int | None = None,
 ) -> FastAPI:
     """The API of `home`.
 
@@ -93,8 +95,9 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.context = context
-    in_flight = InFlight(max_in_flight)
+    in_flight = InFlight(max_in_flight or settings.requests_at_once)
     context.metrics.in_flight.set_function(lambda: in_flight.count)
+    app.add_middleware(Audited, context=context)
     app.add_middleware(Front, metrics=context.metrics, in_flight=in_flight)
     app.predictions = PredictionRoute(app.ordinary, context, in_flight)
     problems.install(app)

@@ -18,6 +18,7 @@ from tidemill.errors import TidemillError
 from tidemill.home import Home
 from tidemill.labels.hints import Hints
 from tidemill.labels.label_studio_login import Tickets
+from tidemill.ops.access import RateLimits
 from tidemill.ops.keys import KeyRing
 from tidemill.ops.runs import RunClient
 from tidemill.project import Project
@@ -49,6 +50,7 @@ class Context:
         self.runs = runs
         self.home_id = home_id
         self.keys = KeyRing(state)
+        self.rates = RateLimits(settings.requests_per_second)
         self.metrics = Metrics()
         self.tickets = Tickets()
         self.hints = Hints()

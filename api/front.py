@@ -34,7 +34,7 @@ class InFlight:
 
 
 class Front:
-    """ASGI middleware. Requests beyond the limit of `in_flight` get 503 with Retry-After, at once."""
+    """ASGI middleware. Requests beyond the limit of `in_flight` get 429 with Retry-After, at once."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, in_flight: InFlight) -> None:
         self.app = app
@@ -106,9 +106,9 @@ def request_id_of(scope: Scope) -> str:
 def _overloaded(request: Request, limit: int) -> ASGIApp:
     return problem(
         request,
-        503,
+        429,
         "Too many requests at once",
         detail=f"{limit} requests are being answered already",
-        remedy="Try again after the time in Retry-After.",
+        remedy="Try again after the time in Retry-After; TIDEMILL_REQUESTS_AT_ONCE raises the limit.",
         headers={"Retry-After": str(RETRY_AFTER)},
     )

@@ -31,6 +31,9 @@ class Metrics:
         self.refused = Counter(
             "tidemill_http_overload", "Requests refused for overload", registry=self.registry
         )
+        self.unaudited = Counter(
+            "tidemill_unaudited", "Requests that the audit log could not take", registry=self.registry
+        )
         self.predictions = Counts(
             "tidemill_predictions", "Predictions logged and answered", ["project", "model_version"]
         )

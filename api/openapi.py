@@ -8,12 +8,13 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
+from api.roles import needed
 from api.schema_out import Problem
 
 DESCRIPTION = (
     "From a file to a monitored model. Every path but the service's own needs the header "
-    "`Authorization: Bearer <key>`. Every error is a problem document (RFC 9457) with `title`, `detail`, "
-    "`remedy` and `request_id`."
+    "`Authorization: Bearer <key>`; `x-role` names the role that the key needs. Every error is a problem document "
+    "(RFC 9457) with `title`, `detail`, `remedy` and `request_id`."
 )
 
 TAGS = [
@@ -31,6 +32,7 @@ TAGS = [
     {"name": "predictions", "description": "Answers of the live model; each is logged before it is sent."},
     {"name": "ground truth", "description": "What turned out to be true."},
     {"name": "monitoring", "description": "Drift, live quality, alerts."},
+    {"name": "access", "description": "Who asks, and who changed what."},
     {"name": "service", "description": "The service itself. Needs no key."},
 ]
 
@@ -45,5 +47,9 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas["Problem"] = TypeAdapter(Problem).json_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
+        for path, methods in schema["paths"].items():
+            for method, operation in methods.items():
+                if operation.get("security"):
+                    operation["x-role"] = needed(method.upper(), path).value
         app.openapi_schema = schema
     return app.openapi_schema

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from api.answers import answer
-from api.auth import require_key
+from api.auth import Asking, require_key
 from api.context import Context, Ctx, KnownName
 from api.schema_out import PROJECT, PROJECTS, ok
 from tidemill.errors import TidemillError
@@ -18,9 +18,10 @@ router = APIRouter(prefix="/v1/projects", tags=["projects"], dependencies=[Depen
 
 
 @router.get("", summary="All projects", responses=ok(PROJECTS))
-def list_projects(context: Ctx) -> Response:
-    """Each project with its data, its live model, its alerts and the next step."""
-    return answer({"projects": [summary(context, name) for name in context.home.project_names()]})
+def list_projects(context: Ctx, caller: Asking) -> Response:
+    """Each project that the key reaches, with its data, its live model, its alerts and the next step."""
+    names = caller.of_these(context.home.project_names())
+    return answer({"projects": [summary(context, name) for name in names]})
 
 
 @router.get("/{project}", summary="One project", responses=ok(PROJECT))

@@ -21,6 +21,7 @@ from api.body import BODY_SECONDS
 from api.context import Context
 from api.front import ALWAYS, REQUEST_ID, InFlight
 from api.tally import Count
+from tidemill.ops.access import Caller
 from tidemill.serve.plain import PlainAnswer, new_hex
 from tidemill.serve.service import PredictionService
 
@@ -51,6 +52,7 @@ class PredictionRoute:
         self._ordinary = ordinary
         self._context = context
         self._keys = context.keys
+        self._rates = context.rates
         self._in_flight = in_flight
         self._most_bytes = context.settings.max_body_bytes
         self._most_records = context.settings.max_records
@@ -67,12 +69,14 @@ class PredictionRoute:
         if len(body) > LONG_BODY or len(body) > self._most_bytes:
             return None
         place = self._places.get(url) or self._place(url)
-        request_id = self._admitted(headers) if place is not None else None
-        if place is None or request_id is None or self._in_flight.count >= self._in_flight.most:
+        admitted = self._admitted(headers, place.project) if place is not None else None
+        if place is None or admitted is None or self._in_flight.count >= self._in_flight.most:
             return None
+        caller, request_id = admitted
         made = place.service.predict_plain(body, request_id, self._most_records)
         if made is None:
             return None
+        self._rates.take(caller)
         self._measure(place, made, time.perf_counter() - started)
         return b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b" % (
             len(made.body),
@@ -85,10 +89,11 @@ class PredictionRoute:
         started = time.perf_counter()
         # A query asks for more than an answer.
         place = None if scope["query_string"] else self._place(scope["path"].encode())
-        request_id = self._admitted(scope["headers"]) if place is not None else None
-        if place is None or request_id is None or self._in_flight.count >= self._in_flight.most:
+        admitted = self._admitted(scope["headers"], place.project) if place is not None else None
+        if place is None or admitted is None or self._in_flight.count >= self._in_flight.most:
             await self._ordinary(scope, receive, send)
             return
+        caller, request_id = admitted
         self._in_flight.count += 1
         messages: list[Message | None] = []
         try:
@@ -102,6 +107,7 @@ class PredictionRoute:
         if made is None:
             await self._ordinary(scope, _again(messages, receive), send)
             return
+        self._rates.take(caller)
         await send({"type": "http.response.start", "status": 200, "headers": _head(made.body, request_id)})
         await send({"type": "http.response.body", "body": made.body})
         self._measure(place, made, time.perf_counter() - started)
@@ -114,8 +120,11 @@ class PredictionRoute:
             return None
         return self._places.setdefault(path, _Place(project, service, {}))
 
-    def _admitted(self, headers: Headers) -> str | None:
-        """The id of a request that has a known key, or None."""
+    def _admitted(self, headers: Headers, project: str) -> tuple[Caller, str] | None:
+        """Who asks, with a known key that may ask for predictions of `project` now, and the request's id; or None.
+
+        Nothing is counted yet. Asking takes the least of roles (api/roles.py), so the role need not be looked at.
+        """
         if self._keys.is_stale():
             return None
         request_id = bearer = None
@@ -127,9 +136,10 @@ class PredictionRoute:
             elif name == b"x-request-id" and request_id is None:
                 given = value.decode("latin-1")
                 request_id = given if REQUEST_ID.fullmatch(given) else None
-        if bearer is None or self._keys.name_of_bearer(bearer) is None:
+        caller = None if bearer is None else self._keys.caller_of_bearer(bearer)
+        if caller is None or not caller.reaches(project) or self._rates.wait(caller) > 0:
             return None
-        return request_id or new_hex()
+        return caller, request_id or new_hex()
 
     async def _made(self, service: PredictionService, body: bytes, request_id: str) -> PlainAnswer | None:
         """The answer, which is in the log by then. None: nothing happened, the ordinary route has to look."""

@@ -33,7 +33,7 @@ _SLUGS = {
     413: "too-large",
     431: "headers-too-large",
     500: "internal",
-    503: "overloaded",
+    429: "too-many-requests",
 }
 
 _REMEDIES = {
@@ -84,7 +84,7 @@ def from_error(request: Request, error: TidemillError) -> Response:
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="tidemill"'
     if error.retryable:
-        headers["Retry-After"] = str(RETRY_AFTER)
+        headers["Retry-After"] = str(error.extra.get("retry_after", RETRY_AFTER))
     if error.status >= 500 and error.status != 503:  # not being ready is a state, not an incident
         logger.warning("%s %s: %s", request.method, request.url.path, " ".join(str(error).splitlines()))
     return problem(

@@ -91,6 +91,10 @@ class ImportList(TypedDict):
     imports: list[client_types.ModelImport]
 
 
+class AuditList(TypedDict):
+    entries: list[client_types.AuditEntry]
+
+
 class DriftAnswer(TypedDict):
     report: dict[str, Any] | None
 
@@ -547,8 +551,34 @@ STABILITY: Out = (
     {"kappas": [0.97, 0.992, 0.995], "models": [1, 2, 3, 4], "rows": 369, "stop": False, "text": "..."},
 )
 
+ME: Out = (
+    client_types.CallerInfo,
+    {"name": "ward-7", "role": "labeler", "projects": ["breast_cancer"]},
+)
+AUDIT: Out = (
+    AuditList,
+    {
+        "entries": [
+            {
+                "seq": 42,
+                "at": AT,
+                "actor": "ada",
+                "role": "promoter",
+                "action": "POST /v1/projects/{project}/rollback",
+                "project": "breast_cancer",
+                "subject": {},
+                "status": 200,
+                "request_id": "6f9c2d0e6f0c4c579a550f3b8c7b0a11",
+                "previous": "0" * 64,
+                "hash": "f" * 64,
+            }
+        ]
+    },
+)
+
 _REASONS = {
     401: "No key, or one that is not known",
+    403: "The key's role or projects do not allow it",
     404: "There is no such object",
     409: "The object changed, or its state does not allow it",
     410: "It was there, and does not come back",
@@ -557,9 +587,9 @@ _REASONS = {
     415: "The body is of another kind",
     422: "What was sent is wrong",
     423: "Somebody else is at it; Retry-After says when to try again",
-    429: "Too many at once; Retry-After says when to try again",
+    429: "Too many, of this key or at once; Retry-After says when to try again",
     460: "The bytes are not what their checksum says",
-    503: "Not ready, or overloaded; Retry-After says when to try again",
+    503: "Not ready; Retry-After says when to try again",
     507: "The disk is full",
 }
 
@@ -570,7 +600,7 @@ def ok(out: Out, *errors: int, status: int = 200) -> dict[int | str, dict[str, A
     responses: dict[int | str, dict[str, Any]] = {
         status: {"model": model, "content": {"application/json": {"example": example}}}
     }
-    return responses | problems(401, 404, 422, 503, *errors)
+    return responses | problems(401, 403, 404, 422, 429, 503, *errors)
 
 
 def stream(example: str) -> dict[int | str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from tidemill import (
     __version__,
+    access_commands,
     commands,
     contract_commands,
     data_commands,
@@ -161,9 +162,10 @@ def _add_projects(add: Add) -> None:
         "rollout", _unreachable, "which model answers, and trying one: shadow, canary, promote, go back"
     )
     rollout_commands.add_options(rollout)
-    key = add("key", commands.key, "make, list and revoke API keys")
-    key.add_argument("action", choices=["create", "list", "revoke"])
-    key.add_argument("name", nargs="?", metavar="NAME", help="the key's name (for create and revoke)")
+    key = add("key", _unreachable, "make, list and revoke API keys, each for a role and for projects")
+    access_commands.add_key_options(key)
+    audit = add("audit", _unreachable, "who changed what: list, export, or hold the chain of the audit log")
+    access_commands.add_audit_options(audit)
 
 
 def _add_development(add: Add) -> None:

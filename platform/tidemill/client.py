@@ -35,7 +35,9 @@ from tidemill.client_types import (
     AlertState,
     AnnotatorInfo,
     AnswerInfo,
+    AuditEntry,
     BatchInfo,
+    CallerInfo,
     ColumnProfile,
     ComparisonInfo,
     DeploymentInfo,
@@ -84,6 +86,15 @@ class Client(Files):
         if response.status_code not in (200, 503):
             raise error_of(response)
         return json_of(response)
+
+    def me(self) -> CallerInfo:
+        """Who this client's key is, and what it may do."""
+        return cast(CallerInfo, self._get("/v1/me"))
+
+    def audit(self, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
+        """The newest entries of the audit log, newest first, or those before the number `before`."""
+        found = self._get("/v1/audit", limit=limit, before=before)
+        return cast("list[AuditEntry]", found["entries"])
 
     # Projects
 

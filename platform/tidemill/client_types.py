@@ -704,3 +704,25 @@ class AlertInfo(TypedDict):
     opened_at: str
     last_seen_at: str
     resolved_at: str | None
+
+
+class CallerInfo(TypedDict):
+    name: str
+    role: str
+    projects: list[str] | None  # None: all
+
+
+class AuditEntry(TypedDict):
+    """One request that may have changed something. `hash` seals the entry and, by `previous`, all before it."""
+
+    seq: int
+    at: str
+    actor: str
+    role: str
+    action: str
+    project: str | None
+    subject: dict[str, Any]
+    status: int
+    request_id: str
+    previous: str
+    hash: str

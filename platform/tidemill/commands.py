@@ -11,7 +11,6 @@ import os
 import sys
 import time
 
-from tidemill.errors import InvalidInput
 from tidemill.home import CHECKOUT, Home
 
 
@@ -128,32 +127,6 @@ def sql(options: argparse.Namespace, home: Home) -> int:
     home.require_project(options.name)
     result = query(home, options.name, options.query)
     print(result_text(result.columns, result.rows, options.format))
-    return 0
-
-
-def key(options: argparse.Namespace, home: Home) -> int:
-    from tidemill.ops import keys
-    from tidemill.ops.show import keys_text
-    from tidemill.settings import load_settings
-    from tidemill.store.state import open_state
-
-    state = open_state(home.ensure(), load_settings().database_url)
-    if options.action == "list":
-        print(keys_text(keys.list_keys(state)))
-        return 0
-    if not options.name:
-        raise InvalidInput(
-            "A key has a name",
-            detail=f"`tidemill key {options.action}` was given none",
-            remedy=f"Say `./tidemill key {options.action} NAME`, such as the program or person that uses it.",
-        )
-    if options.action == "create":
-        secret = keys.create_key(state, options.name)
-        print(secret)
-        print("Keep it: it is shown this once.", file=sys.stderr)
-    else:
-        keys.revoke_key(state, options.name)
-        print(f"revoked {options.name}")
     return 0
 
 

@@ -105,6 +105,19 @@ class Unauthorized(TidemillError):
     slug = "unauthorized"
 
 
+class Forbidden(TidemillError):
+    status = 403
+    slug = "forbidden"
+
+
+class TooManyRequests(TidemillError):
+    """`seconds`: when the next one will be taken."""
+
+    status = 429
+    slug = "too-many-requests"
+    retryable = True
+
+
 class NotFound(TidemillError):
     status = 404
     slug = "not-found"

@@ -60,6 +60,14 @@ class Settings(BaseModel):
     segment_bytes: int = Field(
         67_108_864, ge=4096, description="Size at which a log segment is closed, in bytes."
     )
+    requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="Most requests a second by a key without a rate of its own; no limit when unset.",
+    )
+    requests_at_once: int = Field(
+        64, ge=1, le=10_000, description="Requests the API answers at once; more get 429 with Retry-After."
+    )
     concurrent_runs: int = Field(2, ge=1, le=64, description="Dagster runs at once; more wait their turn.")
     concurrent_trainings: int = Field(
         1, ge=1, le=64, description="Trainings of one project at once; more wait their turn."

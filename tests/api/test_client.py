@@ -64,6 +64,8 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "drift": ("pets",),
         "start_drift": ("pets",),
         "alerts": ("pets",),
+        "me": (),
+        "audit": (),
         "acknowledge": ("pets", 1),
     }
     check("upload", file)

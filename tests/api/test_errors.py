@@ -13,6 +13,8 @@ MEMBERS = {"type", "title", "status", "detail", "remedy", "instance", "request_i
 JSON = {"Content-Type": "application/json"}
 
 ROUTES = [
+    ("GET", "/v1/me"),
+    ("GET", "/v1/audit"),
     ("GET", "/v1/projects"),
     ("GET", PROJECT),
     ("GET", f"{PROJECT}/files"),
@@ -277,7 +279,7 @@ def test_too_many_at_once_are_refused_at_once(app: FastAPI, http: httpx.Client) 
 
     assert http.get("/inside").status_code == 200
     refused = http.get(PROJECT)
-    assert is_problem(refused)["status"] == 503
+    assert is_problem(refused)["status"] == 429
     assert int(refused.headers["retry-after"]) > 0
     assert http.get("/healthz").status_code == 200
     assert "tidemill_http_overload_total 1.0" in http.get("/metrics").text

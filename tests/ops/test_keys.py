@@ -4,6 +4,7 @@ import pytest
 
 from tidemill.errors import Conflict, Corrupt, NotFound
 from tidemill.home import Home
+from tidemill.ops.access import Caller, Role
 from tidemill.ops.keys import (
     KEY,
     OWNER,
@@ -52,7 +53,7 @@ def test_a_new_database_learns_the_owners_key(home: Home, tmp_path_factory: pyte
     assert ensure_owner_key(home, other) == key
     ring = KeyRing(other)
     ring.refresh()
-    assert ring.name_of(key) == OWNER
+    assert ring.caller_of(key) == Caller(OWNER)
 
 
 def test_a_revoked_owners_key_is_replaced(home: Home, state: State) -> None:
@@ -88,12 +89,12 @@ def test_a_revoked_key_is_refused_within_five_seconds(state: State) -> None:
     ring = KeyRing(state, clock=clock)
     key = create_key(state, "robot")
     ring.refresh()
-    assert ring.name_of(key) == "robot"
+    assert ring.caller_of(key) == Caller("robot", Role.VIEWER)
     revoke_key(state, "robot")
     clock.now += 4.9
     assert ring.is_stale()
     ring.refresh()
-    assert ring.name_of(key) is None
+    assert ring.caller_of(key) is None
 
 
 def test_strangers_cannot_make_the_ring_ask_all_the_time(state: State) -> None:
@@ -106,4 +107,4 @@ def test_strangers_cannot_make_the_ring_ask_all_the_time(state: State) -> None:
     assert ring.is_stale(unknown=True)
     assert not ring.is_stale()
     ring.refresh(unknown=True)
-    assert ring.name_of(key) == "new"
+    assert ring.caller_of(key) == Caller("new", Role.VIEWER)

@@ -1,4 +1,4 @@
-"""Keys of the API: made, kept as hashes, checked, revoked.
+"""Keys of the API: made for a role and for projects, kept as hashes, checked, expired, revoked.
 
 A key is `tm_` and 43 characters that carry 256 random bits, so a plain SHA-256 of it is enough to recognise it
 and useless to whoever reads the database. How a key travels in a request is the business of `api/`.
@@ -11,12 +11,14 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tidemill.errors import Conflict, Corrupt, NotFound
+from tidemill.errors import Conflict, Corrupt, InvalidInput, NotFound
 from tidemill.home import Home
+from tidemill.ops.access import Caller, Role
 from tidemill.store.durable import locked, replace_bytes
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 KEY = re.compile(r"tm_[A-Za-z0-9_-]{43}")
 OWNER = "owner"
+NAME = re.compile(r"[\w.@-]([\w .@-]{0,58}[\w.@-])?")
 
 
 def new_key() -> str:
@@ -52,21 +55,48 @@ def ensure_owner_key(home: Home, state: State | None = None) -> str:
             key = new_key()
             replace_bytes(home.secrets / "owner.key", f"{key}\n".encode(), mode=0o600)
         if known is None or known["sha256"] != hash_of(key):
-            _put(state, OWNER, key)
+            _put(state, OWNER, key, role=Role.ADMIN.value)
     return key
 
 
-def create_key(state: State, name: str) -> str:
-    """A new key called `name`; it is shown this once and kept only as a hash. Raises Conflict when it is taken."""
+def create_key(
+    state: State,
+    name: str,
+    *,
+    role: Role = Role.VIEWER,
+    projects: Collection[str] | None = None,
+    per_second: float | None = None,
+    days: float | None = None,
+) -> str:
+    """A new key called `name`; it is shown this once and kept only as a hash.
+
+    It may do what `role` may, in `projects` (None: all), `per_second` requests a second (None: the box's limit),
+    for `days` (None: until it is revoked). Raises Conflict when the name is taken, InvalidInput.
+    """
+    if not NAME.fullmatch(name):
+        raise InvalidInput(
+            "A key cannot have that name",
+            detail=repr(name[:100]),
+            remedy="Use up to 60 letters, digits, blanks and - _ . @, such as the program's or person's name.",
+        )
+    for what, value in (("requests a second", per_second), ("days", days)):
+        if value is not None and not 0 < value < 1e6:
+            raise InvalidInput(
+                f"That number of {what} is none",
+                detail=repr(value),
+                remedy="Say more than nothing, and less than a million; leave it out for no limit.",
+            )
     known = _row(state, name)
-    if known and not known["revoked_at"]:
+    if known and _is_in_force(known, time.time()):
         raise Conflict(
             "There is a key of that name",
             detail=f"{name!r} was made at {known['created_at']}",
             remedy="Choose another name, or revoke that key first.",
         )
     key = new_key()
-    _put(state, name, key)
+    expires_at = None if days is None else time.time() + days * 86_400
+    given = {"role": str(role), "projects": None if projects is None else sorted(projects)}
+    _put(state, name, key, **given, per_second=per_second, expires_at=expires_at)
     return key
 
 
@@ -91,19 +121,30 @@ def revoke_key(state: State, name: str) -> None:
 
 
 def list_keys(state: State) -> list[dict[str, Any]]:
-    """Name, time of making and of revoking of every key, oldest first. Hashes stay inside."""
+    """Name, rights and times of every key, oldest first. Hashes stay inside."""
     from sqlalchemy import select
 
     from tidemill.store.state import api_keys
 
-    columns = (api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at)
-    return state.rows(select(*columns).order_by(api_keys.c.created_at, api_keys.c.name))
+    rows = state.rows(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.name))
+    return [
+        {
+            "name": row["name"],
+            "role": row["role"] or Role.ADMIN.value,
+            "projects": ", ".join(row["projects"]) if row["projects"] is not None else "all",
+            "per_second": row["per_second"],
+            "created_at": row["created_at"],
+            "expires_at": _moment(row["expires_at"]),
+            "revoked_at": row["revoked_at"],
+        }
+        for row in rows
+    ]
 
 
 class KeyRing:
     """The keys in force, in memory, so that a prediction does not cost a query.
 
-    `name_of` answers from memory and never touches the database; call `refresh` (it blocks, so in a thread) when
+    `caller_of` answers from memory and never touches the database; call `refresh` (it blocks, so in a thread) when
     `is_stale`. `for_unknown` limits how often strangers' keys can make us ask the database.
     """
 
@@ -119,8 +160,8 @@ class KeyRing:
         self._keep = keep
         self._for_unknown = for_unknown
         self._clock = clock
-        self._names: dict[str, str] = {}
-        self._bearers: dict[bytes, str] = {}
+        self._callers: dict[str, Caller] = {}
+        self._bearers: dict[bytes, Caller] = {}
         self._read_at = float("-inf")
         self._lock = threading.Lock()
 
@@ -145,27 +186,28 @@ class KeyRing:
         from tidemill.store.state import api_keys
 
         started = self._clock()
-        query = select(api_keys.c.sha256, api_keys.c.name).where(api_keys.c.revoked_at.is_(None))
-        self._names = {row["sha256"]: row["name"] for row in self._state.rows(query)}
+        rows = self._state.rows(select(api_keys).where(api_keys.c.revoked_at.is_(None)))
+        self._callers = {row["sha256"]: _caller(row) for row in rows}
         self._bearers = {}
         self._read_at = started
 
-    def name_of(self, key: str) -> str | None:
-        """The name of `key`, or None for one that is not in force."""
-        return self._names.get(hash_of(key))
+    def caller_of(self, key: str) -> Caller | None:
+        """Who comes with `key`, or None for one that is not in force."""
+        caller = self._callers.get(hash_of(key))
+        return None if caller is None or _has_expired(caller) else caller
 
-    def name_of_bearer(self, header: bytes) -> str | None:
-        """The name of the key in a header `Authorization: Bearer <key>`.
+    def caller_of_bearer(self, header: bytes) -> Caller | None:
+        """Who comes with a header `Authorization: Bearer <key>`.
 
         Which header is whose is remembered until the keys are read again: hashing costs more than scoring.
         """
-        bearers = self._bearers  # before the names: a reading in between leaves the old ones behind
-        name = bearers.get(header)
-        if name is None and header[:7] == b"Bearer ":
-            name = self.name_of(header[7:].decode("latin-1"))
-            if name is not None:
-                bearers[header] = name  # of known keys only, so strangers cannot fill the memory
-        return name
+        bearers = self._bearers  # before the callers: a reading in between leaves the old ones behind
+        caller = bearers.get(header)
+        if caller is None and header[:7] == b"Bearer ":
+            caller = self.caller_of(header[7:].decode("latin-1"))
+            if caller is not None:
+                bearers[header] = caller  # of known keys only, so strangers cannot fill the memory
+        return None if caller is None or _has_expired(caller) else caller
 
 
 def _read_owner_key(home: Home) -> str | None:
@@ -196,7 +238,7 @@ def _row(state: State, name: str) -> dict[str, Any] | None:
     return next(iter(state.rows(select(api_keys).where(api_keys.c.name == name))), None)
 
 
-def _put(state: State, name: str, key: str) -> None:
+def _put(state: State, name: str, key: str, **rights: Any) -> None:
     from sqlalchemy import delete, insert
 
     from tidemill.store.state import api_keys, now
@@ -204,5 +246,30 @@ def _put(state: State, name: str, key: str) -> None:
     with state.begin() as connection:
         connection.execute(delete(api_keys).where(api_keys.c.name == name))
         connection.execute(
-            insert(api_keys).values(name=name, sha256=hash_of(key), created_at=now(), revoked_at=None)
+            insert(api_keys).values(
+                name=name, sha256=hash_of(key), created_at=now(), revoked_at=None, **rights
+            )
         )
+
+
+def _caller(row: dict[str, Any]) -> Caller:
+    projects = row["projects"]
+    return Caller(
+        row["name"],
+        Role(row["role"] or Role.ADMIN),
+        None if projects is None else frozenset(projects),
+        row["per_second"],
+        row["expires_at"],
+    )
+
+
+def _has_expired(caller: Caller) -> bool:
+    return caller.expires_at is not None and caller.expires_at <= time.time()
+
+
+def _is_in_force(row: dict[str, Any], moment: float) -> bool:
+    return not row["revoked_at"] and (row["expires_at"] is None or row["expires_at"] > moment)
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

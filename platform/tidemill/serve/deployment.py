@@ -5,7 +5,7 @@
     challenger, canary  answers `percent` of the entities
     challenger, paused  keeps its stage and does nothing
 
-docs/adr/0015 has the machine. Here belong the state, its history and the changes of the champion; those of the
+docs/adr/0019 has the machine. Here belong the state, its history and the changes of the champion; those of the
 challenger are in `serve/challengers.py`. Whether a model may be deployed is judged by its gate (`learn/gate.py`,
 `serve/release.py`) and by who asks; loading it is the business of `serve/service.py`.
 """

@@ -2,8 +2,8 @@
 
 Here belong the tables and how a transaction is taken. The rules over them belong to the modules that own them:
 `data/ledger.py` (files), `labels/ledger.py` (tasks and answers), `serve/deployment.py`, `monitor/alerts.py`,
-`ops/keys.py`, `ops/cancellations.py`, `store/idempotency.py`. What can be derived from tables, bundles or logs on
-disk is not kept here.
+`ops/keys.py`, `ops/cancellations.py`, `store/idempotency.py`, `store/audit.py`. What can be derived from tables,
+bundles or logs on disk is not kept here.
 """
 
 from __future__ import annotations
@@ -126,6 +126,26 @@ api_keys = sa.Table(
     sa.Column("sha256", sa.String, nullable=False, unique=True),
     sa.Column("created_at", sa.String, nullable=False),
     sa.Column("revoked_at", sa.String),
+    sa.Column("role", sa.String),  # null: made before there were roles, an admin
+    sa.Column("projects", sa.JSON(none_as_null=True)),  # null: all
+    sa.Column("per_second", sa.Float),  # null: the box's own limit
+    sa.Column("expires_at", sa.Float),  # seconds since 1970; null: never
+)
+
+audit_entries = sa.Table(
+    "audit_entries",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("project", sa.String),
+    sa.Column("subject", sa.JSON, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("request_id", sa.String, nullable=False),
+    sa.Column("previous", sa.String, nullable=False),
+    sa.Column("hash", sa.String, nullable=False),
 )
 
 label_tasks = sa.Table(
