@@ -223,3 +223,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     text = render_yaml(project, notes={"yes": "two\nlines: {odd}"}, schema="s.json")
     assert text.startswith("# yaml-language-server: $schema=s.json\n")
     assert Project.parse(text, Path("odd/project.yaml")) == project
+    # What can be asked of a model stands there, and is kept where it was asked.
+    assert "fairness: []" in text
+    asked = Project.model_validate({**project.model_dump(mode="json"), "evaluation": {"slices": ["yes"]}})
+    assert Project.parse(render_yaml(asked), Path("odd/project.yaml")) == asked

@@ -19,7 +19,12 @@ SECTIONS = {
     "rejects": "How many rows of a file may break the contract before the whole file is refused.",
     "labels": "Where labels come from, and which class counts as positive.",
     "features": "How columns become features.",
-    "training": "Which models are tried, how hard, and by which metric; how the test rows are chosen.",
+    "training": "Which models are tried, how hard, and by which metric; how the test rows are chosen.\n"
+    "Further: schedule, trials, seconds, metric, threshold, stack (versions whose answers are features),\n"
+    "warm_start (a version to begin with).",
+    "evaluation": "What is asked about a model besides its metrics: slices (further columns by which it is\n"
+    "shown), fairness (columns whose groups are compared); both need not be features. learning_curve: true or\n"
+    "false; unset: where it takes seconds.",
     "gates": "What a model must show on the held-out rows before it is deployed.",
     "serving": "How predictions are answered.",
     "monitoring": "How drift is watched. false_alarms is the share of windows that may alarm without a shift.",
@@ -46,7 +51,7 @@ def render_yaml(
     for name, comment in SECTIONS.items():
         lines += [
             "",
-            f"# {comment}",
+            *(f"# {line}" for line in comment.split("\n")),
             f"{name}:",
             *_body(getattr(project, name).model_dump(exclude_none=True)),
         ]
