@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from api.inflate import inflated
 from tidemill.errors import InvalidInput, TidemillError, TooLarge
 from tidemill.strict_json import loads
 
@@ -44,14 +45,25 @@ async def pieces(request: Request, limit: int, what: str) -> AsyncIterator[bytes
         yield piece
 
 
-async def read_json(request: Request, limit: int, *, exact_numbers: bool = False) -> Any:
-    """The body as JSON, numbers as their text when `exact_numbers`. Raises InvalidInput, TooLarge or TooSlow."""
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, without its Content-Encoding. Raises InvalidInput, TooLarge, TooSlow or UnsupportedEncoding."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             parts = [piece async for piece in pieces(request, limit, "The body")]
     except TimeoutError:
         raise _too_slow() from None
-    return parse_json(b"".join(parts), exact_numbers=exact_numbers)
+    data = b"".join(parts)
+    if encoding := ",".join(request.headers.getlist("content-encoding")):
+        unpacked = inflated(data, encoding, limit)
+        if unpacked is None:
+            raise _too_large(limit, "What the body unpacks to")
+        return unpacked
+    return data
+
+
+async def read_json(request: Request, limit: int, *, exact_numbers: bool = False) -> Any:
+    """The body as JSON, numbers as their text when `exact_numbers`. Raises as `read_body` and `parse_json` do."""
+    return parse_json(await read_body(request, limit), exact_numbers=exact_numbers)
 
 
 def parse_json(data: bytes, *, exact_numbers: bool = False) -> Any:

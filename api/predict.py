@@ -13,14 +13,17 @@ from starlette.responses import Response
 
 from api.answers import answer
 from api.auth import Actor, require_key
-from api.body import read_json
+from api.body import read_body, read_json
 from api.context import Context, Ctx, KnownName, KnownProject, RequestId
+from api.forms import Form, form_of, in_form, with_forms, with_forms_out
 from api.schema_out import LOGGED_LIST, ONE_LOGGED, PREDICTED, RECEIPT, ok
 from api.schemas import TruthCreate, body_schema, inlined
 from api.truths import accept_truths, truths_of
 from tidemill.errors import InvalidInput, NotFound, TooLarge
+from tidemill.serve.bodies import read_arrow, read_csv, read_ndjson
 from tidemill.serve.prediction import Prediction
 from tidemill.serve.record import MOST_FAULTS, RecordFault
+from tidemill.serve.service import PredictionService
 
 router = APIRouter(prefix="/v1/projects/{project}", tags=["predictions"], dependencies=[Depends(require_key)])
 
@@ -71,10 +74,10 @@ class Wanted:
 @router.post(
     "/predictions",
     summary="Predict",
-    openapi_extra=body_schema(
-        _RECORDS, ("One record", _EXAMPLE), ("Many records", {"records": [_EXAMPLE, _EXAMPLE]})
+    openapi_extra=with_forms(
+        body_schema(_RECORDS, ("One record", _EXAMPLE), ("Many records", {"records": [_EXAMPLE, _EXAMPLE]}))
     ),
-    responses=ok(PREDICTED, 409, 413, 507),
+    responses=with_forms_out(ok(PREDICTED, 409, 413, 415, 507)),
 )
 async def predict(
     request: Request,
@@ -83,20 +86,22 @@ async def predict(
     request_id: RequestId,
     wanted: Annotated[Wanted, Depends(Wanted)],
 ) -> Response:
-    """One record, or many. An answer is in the log before it is sent.
+    """One record, or many; an answer is in the log before it is sent.
 
     Of many records all are answered or none, unless `partial` is true: then each has a `status` of its own, and one
-    with faults keeps no other from its answer.
+    with faults keeps no other from its answer. Records come as JSON, NDJSON, CSV or an Arrow stream, as
+    Content-Type says, and answers go in the same form, or in the one that Accept names. The body may be compressed
+    (Content-Encoding gzip or deflate).
     """
     failure: Exception | None = getattr(request.state, "failure", None)
     if failure is not None:
         raise failure  # met by the short way (api/prediction_route.py), which wrote nothing
-    document = await read_json(request, context.settings.max_body_bytes)
-    records, is_many = records_of(document, context.settings.max_records)
-    if not is_many:
-        wanted.partial = False
+    form = form_of(request.headers.get("content-type", ""))
+    records, is_many = await _sent(request, form, project, context)
+    wanted.partial = wanted.partial and is_many
     predicted = await _predicted(context, project, records, request_id, wanted)
-    return answer(predicted if is_many else predicted["predictions"][0])
+    rows = predicted["predictions"]
+    return in_form(request, form, rows) or answer(predicted if is_many or form != "json" else rows[0])
 
 
 @router.get("/predictions", summary="The newest predictions", responses=ok(LOGGED_LIST))
@@ -154,6 +159,22 @@ def records_of(document: Any, limit: int) -> tuple[list[Any], bool]:
             limit=limit,
         )
     return records, True
+
+
+async def _sent(request: Request, form: Form, project: str, context: Context) -> tuple[list[Any], bool]:
+    """The records of a request, and whether many were meant. Raises InvalidInput, TooLarge, and as `read_body`."""
+    settings = context.settings
+    if form == "json":
+        return records_of(await read_json(request, settings.max_body_bytes), settings.max_records)
+    data = await read_body(request, settings.max_body_bytes)
+    read = partial(_read_rows, form, data, settings.max_records, context.service(project))
+    return await anyio.to_thread.run_sync(read, limiter=context.predicting), True
+
+
+def _read_rows(form: Form, data: bytes, most: int, service: PredictionService) -> list[Any]:
+    if form == "csv":
+        return read_csv(data, service.live().project.columns, most)
+    return read_ndjson(data, most) if form == "ndjson" else read_arrow(data, most)
 
 
 async def _predicted(

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.body import BODY_SECONDS
 from api.context import Context
+from api.forms import is_plain
 from api.front import ALWAYS, REQUEST_ID, InFlight
 from api.tally import Count
 from tidemill.ops.access import Caller
@@ -27,6 +28,8 @@ from tidemill.serve.service import PredictionService
 
 Headers = list[tuple[bytes, bytes]]
 
+# What says in which form a body comes and an answer is to go.
+FORMS = frozenset({b"content-type", b"accept", b"content-encoding"})
 PREFIX, SUFFIX = b"/v1/projects/", b"/predictions"
 ROUTE = "/v1/projects/{project}/predictions"
 # Longer bodies hold many records, whose scoring would keep the loop from everyone else: they go to a thread.
@@ -136,6 +139,8 @@ class PredictionRoute:
             elif name == b"x-request-id" and request_id is None:
                 given = value.decode("latin-1")
                 request_id = given if REQUEST_ID.fullmatch(given) else None
+            elif name in FORMS and not is_plain(name, value):
+                return None
         caller = None if bearer is None else self._keys.caller_of_bearer(bearer)
         if caller is None or not caller.reaches(project) or self._rates.wait(caller) > 0:
             return None
