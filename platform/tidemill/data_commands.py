@@ -1,7 +1,7 @@
 """`tidemill data ...`: the versions of a project's tables, what changed between them, going back, clearing away.
 
 What these commands say is put together here; what they do is in `data/versions.py` and `data/retention.py`. The
-actions about sources are in `source_commands.py`.
+actions about sources are in `source_commands.py`, those about single files in `file_commands.py`.
 Imports are made inside the commands, as in `commands.py`.
 """
 
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tidemill import source_commands
+from tidemill import file_commands, source_commands
 from tidemill.console import size
 from tidemill.console import table as text_table
 from tidemill.home import Home
@@ -40,12 +40,13 @@ def add_options(data: argparse.ArgumentParser) -> None:
 
     add_table(add("versions", versions, "list the versions of a table and what each changed"))
     one = add("show", show, "show one version: its columns, files and what it changed")
-    one.add_argument("version", type=int, metavar="VERSION")
+    one.add_argument("version", type=int, metavar="VERSION", nargs="?", help="by default the current one")
     add_table(one)
     two = add("diff", diff, "compare two versions: columns, rows, values")
     two.add_argument("old", type=int, metavar="A", help="the version before")
     two.add_argument("new", type=int, metavar="B", help="the version after")
     add_table(two)
+    add("files", file_commands.files, "list the files that came, and why one was refused")
     add("sources", source_commands.sources, "list where the data comes from, and how each source was found")
     now = add("fetch", source_commands.fetch, "look at the sources once, now, and take what is new")
     now.add_argument("--source", metavar="SOURCE", help="only this one")
@@ -60,8 +61,8 @@ def add_options(data: argparse.ArgumentParser) -> None:
     sent.add_argument("file", metavar="FILE", help="CSV, Excel, Parquet or JSON lines")
     sent.add_argument("--no-wait", action="store_true", help="do not wait until it is in the table")
     back.add_argument("--reason", default="", metavar="TEXT", help="why; kept with the version (needed)")
-    bad = add("rejects", rejects, "print why rows of a file were rejected, as CSV", json=False)
-    bad.add_argument("file", metavar="FILE", help="the file's id, or its name")
+    bad = add("rejects", file_commands.rejects, "print why rows of a file were rejected, as CSV", json=False)
+    bad.add_argument("file", metavar="FILE", help="the file's id, or its name; `data files` lists them")
     bad.add_argument(
         "--rows", action="store_true", help="print the rows themselves, to be mended and sent again"
     )
@@ -151,24 +152,6 @@ def prune(options: argparse.Namespace, home: Home) -> int:
     found = prune(home, project.name, keep, dry_run=options.dry_run)
     document = asdict(found) | {"dry_run": options.dry_run}
     return _print(options, document, _pruning_text)
-
-
-def rejects(options: argparse.Namespace, home: Home) -> int:
-    import sys
-
-    from tidemill.data.ledger import find_file
-    from tidemill.data.repair import rejected_rows, rejects_list
-    from tidemill.project import load_project
-    from tidemill.settings import load_settings
-    from tidemill.store.state import open_state
-
-    project = load_project(home, options.name)
-    record = find_file(open_state(home.ensure(), load_settings().database_url), project.name, options.file)
-    listed = rejects_list(home, project.name, record)
-    sys.stdout.flush()
-    for piece in rejected_rows(home, project, record) if options.rows else listed:
-        sys.stdout.buffer.write(piece)
-    return 0
 
 
 def _pruning_text(found: dict[str, Any]) -> str:

@@ -225,7 +225,7 @@ def test_the_commands_say_it_in_words_and_as_json(capsys: pytest.CaptureFixture[
     assert "two.csv" in said("versions", "shop")
     assert json.loads(said("versions", "shop", "--json"))[0]["version"] == 2
     assert "against version 1: 1 added" in said("show", "shop", "2")
-    assert json.loads(said("show", "shop", "2", "--json"))["profile"]["age"]["nulls"] == 1
+    assert json.loads(said("show", "shop", "--json"))["profile"]["age"]["nulls"] == 1
     assert "rows 1 added, 0 changed, 0 removed" in said("diff", "shop", "1", "2")
     assert json.loads(said("diff", "shop", "1", "2", "--json"))["added"] == 1
     assert "raw@3 is current" in said("rollback", "shop", "1", "--reason", "wrong file")

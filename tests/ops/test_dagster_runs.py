@@ -72,10 +72,19 @@ def test_a_job_nobody_has_heard_of() -> None:
         client().launch("pets", "cooking")
 
 
-def test_a_job_that_dagster_does_not_know_yet() -> None:
-    refused = {"launchRun": {"__typename": "PipelineNotFoundError", "message": "Could not find Pipeline"}}
+UNKNOWN = {"launchRun": {"__typename": "PipelineNotFoundError", "message": "Could not find Pipeline"}}
+
+
+def test_a_job_that_dagster_does_not_know_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "RELOAD_SECONDS", 0.0)
     with pytest.raises(NotReady, match="does not know this project's jobs yet"):
-        client(refused).launch("pets", "training")
+        client(UNKNOWN).launch("pets", "training")
+
+
+def test_a_job_is_waited_for_while_dagster_loads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "RELOAD_LOOK_SECONDS", 0.0)
+    started = {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "r1"}}}
+    assert client(UNKNOWN, UNKNOWN, started).launch("pets", "training") == "r1"
 
 
 def test_another_refusal_keeps_dagsters_words() -> None:

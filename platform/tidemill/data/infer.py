@@ -44,8 +44,8 @@ NAMED_LIKE_ID = re.compile(
 POSITIVE_WORDS = frozenset(
     re.findall(
         r"\w+",
-        "true yes y t 1 positive pos malignant churn churned fraud fraudulent spam default defaulted sick ill dead "
-        "died fail failed failure defect defective bad anomaly attack",
+        "true yes y t 1 ja oui si sí sì sim positive pos malignant churn churned fraud fraudulent spam default "
+        "defaulted sick ill dead died fail failed failure defect defective bad anomaly attack",
     )
 )
 

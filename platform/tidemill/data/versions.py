@@ -67,7 +67,9 @@ def require(store: TableStore, table: str, number: int | None = None) -> TableVe
         raise NotFound(
             "There is no such table",
             detail=f"no table {table[:60]!r}; there are: {', '.join(names) or 'none yet'}",
-            remedy="Choose one of those, or send data first.",
+            remedy="Choose one of those."
+            if names
+            else "Send data first; `./tidemill data files NAME` tells what became of files that came.",
         )
     if number is None:
         return store.require(table)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ _RUN_FIELDS = """
   stepStats { stepKey status startTime endTime }
 """
 
+RELOAD_SECONDS = 20.0
+RELOAD_LOOK_SECONDS = 1.0
 _LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -161,10 +164,15 @@ class DagsterRunClient(RunClient):
                 "tags": [{"key": key, "value": value} for key, value in carried.items()],
             },
         }
-        answer = self._ask(_LAUNCH, {"params": params})["launchRun"]
-        if answer["__typename"] != "LaunchRunSuccess":
-            raise self._refused(name, answer)
-        return str(answer["run"]["runId"])
+        # A project made a moment ago is known once Dagster has loaded it: nobody should have to ask twice.
+        until = time.monotonic() + RELOAD_SECONDS
+        while True:
+            answer = self._ask(_LAUNCH, {"params": params})["launchRun"]
+            if answer["__typename"] == "LaunchRunSuccess":
+                return str(answer["run"]["runId"])
+            if not _is_unknown(answer) or time.monotonic() >= until:
+                raise self._refused(name, answer)
+            time.sleep(RELOAD_LOOK_SECONDS)
 
     def get(self, run_id: str) -> Run | None:
         answer = self._ask(_GET, {"id": run_id})["runOrError"]
@@ -253,11 +261,11 @@ class DagsterRunClient(RunClient):
 
     def _refused(self, name: str, answer: dict[str, Any]) -> NotReady:
         kind, message = answer["__typename"], str(answer.get("message") or "")
-        if kind in ("PipelineNotFoundError", "InvalidSubsetError") or "not found" in message.lower():
+        if _is_unknown(answer):
             return NotReady(
                 "Dagster does not know this project's jobs yet",
                 detail=f"there is no job {name} in the code location {LOCATION}",
-                remedy="After a new or changed project.yaml Dagster reloads within about ten seconds: try again. "
+                remedy="After a new or changed project.yaml Dagster reloads within some ten seconds: try again. "
                 "If it stays so, `tidemill logs code` shows why the project could not be loaded.",
             )
         faults = "; ".join(str(fault.get("message")) for fault in answer.get("errors", []))
@@ -293,6 +301,12 @@ class DagsterRunClient(RunClient):
                 return last
             after = page["cursor"]
         return last
+
+
+def _is_unknown(answer: Mapping[str, Any]) -> bool:
+    """Whether Dagster said that it knows no such job."""
+    kinds = ("PipelineNotFoundError", "InvalidSubsetError")
+    return answer["__typename"] in kinds or "not found" in str(answer.get("message") or "").lower()
 
 
 def _run_of(document: Mapping[str, Any], error: str | None) -> Run:
