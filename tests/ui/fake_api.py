@@ -56,9 +56,11 @@ class FakeApi:
         self.trainings: list[dict[str, Any]] = []
         self.runs: list[dict[str, Any]] = []
         self.models: list[dict[str, Any]] = []
+        self.comparison: dict[str, Any] | None = None
         self.deployment: dict[str, Any] = {
             "champion": None,
             "previous": None,
+            "challenger": None,
             "revision": 0,
             "changed_at": None,
             "history": [],
@@ -249,7 +251,30 @@ class FakeApi:
         model = next(found for found in self.models if found["version"] == int(rest[0]))
         if not model["gate"]["passed"] and not sent["despite_gate"]:
             raise Problem(409, "The model has not passed its gate", "roc_auc", "Deploy it despite its gate.")
+        if rest[1] in ("shadow", "canary"):
+            challenger = CHALLENGER | {
+                "version": int(rest[0]),
+                "stage": rest[1],
+                "percent": sent.get("percent"),
+            }
+            return 200, self._try(rest[1], challenger, sent["reason"])
         return 200, self._deploy("deploy", int(rest[0]), sent["reason"])
+
+    def _post_deployment(self, rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        its = self.deployment["challenger"]
+        after = {"withdraw": None, "pause": its | {"paused": True}, "resume": its | {"paused": False}}[
+            rest[0]
+        ]
+        return 200, self._try(rest[0], after, json.loads(body)["reason"])
+
+    def _try(self, action: str, challenger: dict[str, Any] | None, reason: str) -> dict[str, Any]:
+        event = change(self.deployment["revision"] + 1, action, (challenger or CHALLENGER)["version"], reason)
+        self.deployment = self.deployment | {
+            "challenger": challenger,
+            "revision": event["revision"],
+            "history": [event, *self.deployment["history"]],
+        }
+        return self.deployment
 
     def _post_rollback(self, _rest: list[str], _query: dict[str, str], body: bytes) -> tuple[int, Any]:
         return 200, self._deploy("rollback", self.deployment["previous"], json.loads(body)["reason"])
@@ -260,6 +285,7 @@ class FakeApi:
         self.deployment = {
             "champion": version,
             "previous": before["champion"],
+            "challenger": None,
             "revision": event["revision"],
             "changed_at": event["at"],
             "history": [event, *before["history"]],
@@ -268,7 +294,11 @@ class FakeApi:
             found["champion"] = found["version"] == version
         return self.deployment
 
-    def _get_deployment(self, _rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
+    def _get_deployment(self, rest: list[str], _query: dict[str, str], _body: bytes) -> tuple[int, Any]:
+        if rest == ["comparison"]:
+            if self.comparison is None:
+                raise Problem(404, "Nothing has been compared", "nothing", "Put a model into shadow.")
+            return 200, self.comparison
         return 200, self.deployment
 
     def _post_predictions(self, _rest: list[str], query: dict[str, str], body: bytes) -> tuple[int, Any]:
@@ -824,12 +854,38 @@ def change(revision: int, action: str, version: int, reason: str) -> dict[str, A
         "actor": "owner",
         "reason": reason,
         "at": AT.format(20 + revision),
+        "percent": None,
+        "detail": None,
     }
+
+
+CHALLENGER: dict[str, Any] = {
+    "version": 1,
+    "stage": "shadow",
+    "percent": None,
+    "paused": False,
+    "since": 3,
+    "since_at": AT.format(23),
+}
+
+
+def comparison(**changes: Any) -> dict[str, Any]:
+    """Model 1 beside model 2, as the API compares them."""
+    from api.schema_out import COMPARISON
+
+    return {**COMPARISON[1], "champion": 2, "challenger": 1, "since": 3, **changes}
 
 
 def deployment() -> dict[str, Any]:
     history = [change(2, "deploy", 2, "better on held-out rows"), change(1, "deploy", 1, "the first")]
-    return {"champion": 2, "previous": 1, "revision": 2, "changed_at": history[0]["at"], "history": history}
+    return {
+        "champion": 2,
+        "previous": 1,
+        "challenger": None,
+        "revision": 2,
+        "changed_at": history[0]["at"],
+        "history": history,
+    }
 
 
 EXPLANATION = {

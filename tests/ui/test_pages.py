@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_api import AT, FakeApi, Problem, file_record, inbox_source
+from fake_api import AT, CHALLENGER, FakeApi, Problem, comparison, file_record, inbox_source
 from streamlit.testing.v1 import AppTest
 
 from ui import client
@@ -423,6 +423,66 @@ def test_going_back_puts_the_version_before_live(fake_api: FakeApi, open_page: O
     next(button for button in app.button if button.label == "Go back to version 1").click().run()
 
     assert fake_api.deployment["champion"] == 1
+
+
+def press(app: AppTest, label: str, why: str) -> None:
+    """Fill in the reason of the form that ends with the button `label`, and press it."""
+    button = next(found for found in app.button if found.label == label)
+    fields = {found.form_id: found for found in app.text_input if found.form_id}
+    fields[button.form_id].input(why)
+    button.click().run()
+
+
+def test_a_version_goes_into_shadow_and_becomes_a_canary(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page("models")
+    next(box for box in app.selectbox if box.label == "Version").select(1).run()
+    press(app, "Put version 1 into shadow", "to compare")
+    assert not app.exception
+    assert fake_api.deployment["challenger"]["stage"] == "shadow"
+
+    press(app, "Make version 1 a canary", "it agrees")
+    assert not app.exception
+    assert fake_api.deployment["challenger"]["percent"] == 10
+    assert fake_api.deployment["champion"] == 2
+
+
+def test_the_challenger_is_shown_beside_the_live_model(
+    fake_api: FakeApi, open_page: OpenPage, text_of: TextOf
+) -> None:
+    fake_api.deployment["challenger"] = CHALLENGER
+    assert "begins in a few seconds" in text_of(open_page("models"))
+
+    fake_api.comparison = comparison(
+        dropped=12, errors={"count": 2, "share": 0.02, "last": "TimeoutError: <b>"}
+    )
+    text = text_of(open_page("models"))
+
+    for shown in (
+        "is in shadow",
+        "100 records",
+        "97.0%",
+        "12 records could not be kept up with",
+        "TimeoutError",
+    ):
+        assert shown in text
+    assert "share of wrong labels" in text
+
+
+def test_a_challenger_is_paused_and_withdrawn(fake_api: FakeApi, open_page: OpenPage) -> None:
+    fake_api.deployment["challenger"] = CHALLENGER
+    app = open_page("models")
+    press(app, "Pause it", "a holiday")
+    assert fake_api.deployment["challenger"]["paused"]
+    press(app, "Go on", "back")
+    assert not fake_api.deployment["challenger"]["paused"]
+    press(app, "Withdraw it", "enough")
+    assert fake_api.deployment["challenger"] is None
+    assert [event["action"] for event in fake_api.deployment["history"][:3]] == [
+        "withdraw",
+        "resume",
+        "pause",
+    ]
+    assert not app.exception
 
 
 # Predict

@@ -8,13 +8,22 @@ from typing import Any
 import streamlit as st
 
 from tidemill.client import ApiError
-from tidemill.client_types import DeploymentInfo, Interval, ModelDetail, ModelInfo, Models
+from tidemill.client_types import DeploymentEvent, DeploymentInfo, Interval, ModelDetail, ModelInfo, Models
 from ui.client import api
-from ui.components import charts, page, studies, words
+from ui.components import charts, page, rollout, studies, words
 
 SHOWN_IN_CHART = 12
 CARD_HEIGHT = 900
-ACTIONS = {"deploy": "Made live", "rollback": "Went back"}
+ACTIONS = {
+    "deploy": "Made live",
+    "promote": "Made live after it was tried",
+    "rollback": "Went back",
+    "shadow": "Into shadow",
+    "canary": "Canary",
+    "pause": "Paused",
+    "resume": "Went on",
+    "withdraw": "Withdrawn",
+}
 
 
 def main() -> None:
@@ -27,7 +36,8 @@ def main() -> None:
         return
     deployment = api().deployment(project)
     live(found, deployment)
-    comparison(found["models"])
+    rollout.challenger(project, deployment, with_reason)
+    comparison(found["models"], deployment)
     details(project, found, deployment)
     changes(deployment)
 
@@ -53,9 +63,11 @@ def measured(model: ModelInfo) -> str:
     return words.number(found["value"]) if found else words.NOTHING
 
 
-def comparison(models: list[ModelInfo]) -> None:
+def comparison(models: list[ModelInfo], deployment: DeploymentInfo) -> None:
+    its = deployment["challenger"]
+    stages = {its["version"]: its["stage"].capitalize()} if its is not None else {}
     page.section("Versions")
-    page.table([model_row(model) for model in models])
+    page.table([model_row(model, stages) for model in models])
     metric = models[0]["metric"]
     shown = [model for model in models if metric in model["metrics"]][:SHOWN_IN_CHART]
     if len(shown) > 1:
@@ -66,12 +78,12 @@ def comparison(models: list[ModelInfo]) -> None:
             st.caption(f"The live model is orange, the grey tick is the dummy model; {better} is better.")
 
 
-def model_row(model: ModelInfo) -> dict[str, Any]:
+def model_row(model: ModelInfo, stages: dict[int, str]) -> dict[str, Any]:
     metric = model["metric"]
     gate = model["gate"]
     return {
         "Version": model["version"],
-        "State": "Live" if model["champion"] else "",
+        "State": "Live" if model["champion"] else stages.get(model["version"], ""),
         "Kind": words.estimator(model["estimator"]),
         f"{words.metric(metric)} (95 % interval)": words.interval(model["metrics"].get(metric)),
         "Dummy model": words.number(model["baseline"].get(metric)),
@@ -140,9 +152,13 @@ def change_live(project: str, model: ModelDetail, deployment: DeploymentInfo) ->
                     project, version, reason, deployment["revision"], despite_gate=not has_passed
                 ),
             )
+    rollout.start(project, model, deployment, with_reason)
     if previous is not None and deployment["champion"] is not None:
         with st.popover(f"Go back to version {previous}", icon=":material/undo:"):
-            with_reason(f"Go back to version {previous}", lambda reason: api().rollback(project, reason))
+            with_reason(
+                f"Go back to version {previous}",
+                lambda reason: api().rollback(project, reason, deployment["revision"]),
+            )
 
 
 def with_reason(label: str, act: Callable[[str], DeploymentInfo]) -> None:
@@ -156,7 +172,9 @@ def with_reason(label: str, act: Callable[[str], DeploymentInfo]) -> None:
         return
     with page.explained():
         now = act(reason.strip())
-        page.note(f"Version {now['champion']} is live.")
+        its = now["challenger"]
+        beside = f" Version {its['version']} is in {its['stage']}." if its is not None else ""
+        page.note(f"Version {now['champion']} is live.{beside}")
         st.rerun()
 
 
@@ -294,6 +312,11 @@ def origin(model: ModelDetail) -> None:
     )
 
 
+def what_changed(event: DeploymentEvent) -> str:
+    share = f" of {event['percent']:g} %" if event["action"] == "canary" and event["percent"] else ""
+    return ACTIONS.get(event["action"], words.plain(event["action"])) + share
+
+
 def changes(deployment: DeploymentInfo) -> None:
     if not deployment["history"]:
         return
@@ -302,7 +325,7 @@ def changes(deployment: DeploymentInfo) -> None:
         [
             {
                 "When": words.local(event["at"]),
-                "What": ACTIONS.get(event["action"], words.plain(event["action"])),
+                "What": what_changed(event),
                 "Version": event["version"],
                 "Who": event["actor"],
                 "Reason": event["reason"],

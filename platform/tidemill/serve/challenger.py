@@ -204,7 +204,10 @@ def same_watch(one: Deployment, other: Deployment) -> bool:
 
 
 def be_modest(stage: str) -> None:
-    """Leave the processors to the answers. A shadow only takes what nobody else wants; a canary must be judged."""
+    """Leave the processors to the answers. A shadow only takes what nobody else wants; a canary must be judged.
+
+    Called once the model is loaded: on a machine that is never idle that would take for ever.
+    """
     os.nice(19 if stage == "shadow" else 5)
     if stage == "shadow" and hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -219,7 +222,6 @@ def main(arguments: Sequence[str]) -> int:
     seen = deployment.current(state, name)
     if seen is None or seen.challenger is None or seen.challenger.paused:
         return 0
-    be_modest(seen.challenger.stage)
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     try:
         project = Project.load(home.require_project(name))
@@ -229,6 +231,8 @@ def main(arguments: Sequence[str]) -> int:
         if seen.challenger.stage == "shadow":
             withdraw_not_loaded(state, seen, error)
         return 1
+    companion.step()
+    be_modest(seen.challenger.stage)
     companion.run()
     return 0
 
