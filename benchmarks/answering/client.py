@@ -1,6 +1,8 @@
-"""A client that keeps N connections busy with one request, in its own process on uvloop.
+"""A client that keeps N connections busy with requests in turn, in its own process on uvloop.
 
-    python -m answering.client HOST PORT CONNECTIONS SECONDS < request    prints JSON: rps, p50_ms, p99_ms, failed
+    python -m answering.client HOST PORT CONNECTIONS SECONDS < requests    prints JSON: rps, p50_ms, p99_ms, failed
+
+A NUL stands between two requests. One that came again and again would find its path through a forest in the cache.
 
 It takes processor time beside the server, so the rates of fast servers are what client and server reach together.
 """
@@ -11,16 +13,20 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import uvloop
 
 
 class Asking(asyncio.Protocol):
-    """Sends the request again as soon as the answer to the last is whole."""
+    """Sends the next request as soon as the answer to the last is whole."""
 
-    def __init__(self, request: bytes, until: float, seconds: list[float], failed: list[bytes]) -> None:
-        self._request, self._until = request, until
+    def __init__(
+        self, requests: Iterator[bytes], until: float, seconds: list[float], failed: list[bytes]
+    ) -> None:
+        self._requests, self._until = requests, until
         self._seconds, self._failed = seconds, failed
         self._got = b""
         self._sent = 0.0
@@ -32,7 +38,7 @@ class Asking(asyncio.Protocol):
 
     def _ask(self) -> None:
         self._sent = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         self._got = self._got + data if self._got else data
@@ -59,13 +65,16 @@ class Asking(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def load(host: str, port: int, connections: int, seconds: float, request: bytes) -> dict[str, Any]:
+async def load(
+    host: str, port: int, connections: int, seconds: float, requests: list[bytes]
+) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     times: list[float] = []
     failed: list[bytes] = []
+    turns = cycle(requests)
     began = time.perf_counter()
     made = [
-        await loop.create_connection(lambda: Asking(request, began + seconds, times, failed), host, port)
+        await loop.create_connection(lambda: Asking(turns, began + seconds, times, failed), host, port)
         for _ in range(connections)
     ]
     await asyncio.gather(*(protocol.done for _, protocol in made))
@@ -81,5 +90,11 @@ async def load(host: str, port: int, connections: int, seconds: float, request: 
 
 
 if __name__ == "__main__":
-    given = (sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.stdin.buffer.read())
+    given = (
+        sys.argv[1],
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        float(sys.argv[4]),
+        sys.stdin.buffer.read().split(b"\0"),
+    )
     print(json.dumps(uvloop.run(load(*given))))

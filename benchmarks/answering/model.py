@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -60,11 +62,17 @@ def make(home: Home) -> list[dict[str, Any]]:
     for estimator, params in ESTIMATORS.items():
         pipeline = make_pipeline(project, estimator, params)
         pipeline.fit(rows[list(project.feature_columns)], truth_of(rows, project))
+        joblib.dump(pipeline, pipeline_file(home, estimator))
         write_bundle(
             home.models(NAME), project=project, training=_with(base, estimator, params, pipeline),
             reference=features, contract=PROJECT,
         )  # fmt: skip
     return _records(raw, project)
+
+
+def pipeline_file(home: Home, estimator: str) -> Path:
+    """Where the fitted pipeline lies for the peers in environments of their own."""
+    return home.root / f"{estimator}.joblib"
 
 
 def _with(base: Training, estimator: str, params: dict[str, Any], pipeline: Any) -> Training:
