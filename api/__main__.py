@@ -1,20 +1,22 @@
-"""`python -m api`: the API of the home that $TIDEMILL_HOME names, served by uvicorn in one process."""
+"""`python -m api [--workers N]`: the API of the home that $TIDEMILL_HOME names, served by uvicorn."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
+import socket
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
-from api.app import create_app
-from api.plain_protocol import PlainProtocol
+from api.workers import Workers, worker_command
 from tidemill.errors import TidemillError
 from tidemill.home import Home
-from tidemill.settings import load_settings
+from tidemill.settings import Settings, load_settings
 
 DEFAULT_PORT = 8700
 GRACE_SECONDS = 8
@@ -22,9 +24,30 @@ GRACE_SECONDS = 8
 
 def main() -> int:
     """Serve until told to stop. A wrong setting or home ends with one clear message, not a traceback."""
+    parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
+    parser.add_argument("--workers", type=_count, help="processes that share the port (TIDEMILL_API_WORKERS)")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = load_settings()
+    except TidemillError as error:
+        print(error, file=sys.stderr)
+        return 2
+    workers = options.workers or settings.api_workers
+    if workers > 1 and not options.worker:
+        address = f"http://{settings.host}:{settings.api_port or DEFAULT_PORT}"
+        print(f"Tidemill's API listens on {address}", flush=True)
+        return Workers(worker_command(), workers, counts_of(Home.find())).run()
+    return serve(settings, is_worker=options.worker)
+
+
+def serve(settings: Settings, *, is_worker: bool) -> int:
+    """In this process, which as a worker shares its port and its counts with others."""
+    from api.app import create_app
+    from api.plain_protocol import PlainProtocol
+
+    try:
         app = create_app(Home.find(), settings, home_id=os.environ.get("TIDEMILL_HOME_ID", ""))
     except TidemillError as error:
         print(error, file=sys.stderr)
@@ -36,7 +59,10 @@ def main() -> int:
         )
         return 2
     port = settings.api_port or DEFAULT_PORT
-    print(f"Tidemill's API listens on http://{settings.host}:{port}", flush=True)
+    if is_worker:
+        app.state.context.metrics.share(counts_of(Home.find()))
+    else:
+        print(f"Tidemill's API listens on http://{settings.host}:{port}", flush=True)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -49,8 +75,35 @@ def main() -> int:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    Server(config, app.state.context.stopping).run()
+    try:
+        sockets = [shared_socket(settings.host, port)] if is_worker else None
+    except OSError as error:
+        print(f"Port {port} of {settings.host} cannot be had: {error}", file=sys.stderr)
+        return 2
+    Server(config, app.state.context.stopping).run(sockets)
     return 0
+
+
+def counts_of(home: Home) -> Path:
+    """Where workers leave what they counted."""
+    return home.run / "api-counts"
+
+
+def shared_socket(host: str, port: int) -> socket.socket:
+    """A socket on a port that other workers have as well. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    shared = socket.socket(family)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind((host, port))
+    return shared
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 64:
+        raise ValueError
+    return count
 
 
 class Server(uvicorn.Server):

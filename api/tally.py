@@ -1,19 +1,28 @@
 """Counters and histograms that cost a prediction next to nothing, collected in Prometheus' form when it asks.
 
-Here belongs counting; which metrics there are is in `api/metrics.py`. The client library's own counters took as
-long for one request as a linear model takes for one record.
+Here belongs counting, also together with other workers of the API; which metrics there are is in `api/metrics.py`.
+The client library's own counters took as long for one request as a linear model takes for one record.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+WRITE_SECONDS = 1.0
+
+logger = logging.getLogger("tidemill.api")
 
 
 class Count:
@@ -26,6 +35,9 @@ class Count:
     def inc(self, by: int = 1) -> None:
         with self._lock:
             self.value += by
+
+    def numbers(self) -> list[float]:
+        return [self.value]
 
 
 class Spread:
@@ -43,15 +55,10 @@ class Spread:
             self._counts[place] += 1
             self._total += seconds
 
-    def cumulated(self) -> tuple[list[tuple[str, float]], float]:
-        """Buckets as Prometheus wants them, each with all that is shorter, and the sum of all durations."""
+    def numbers(self) -> list[float]:
+        """How many fell into each bucket, and the sum of all durations."""
         with self._lock:
-            counts, total = list(self._counts), self._total
-        found, so_far = [], 0
-        for bound, count in zip([*map(str, self._bounds), "+Inf"], counts, strict=True):
-            so_far += count
-            found.append((bound, float(so_far)))
-        return found, total
+            return [*self._counts, self._total]
 
 
 Child = TypeVar("Child", Count, Spread)
@@ -61,7 +68,8 @@ class _Family(ABC, Collector, Generic[Child]):
     """One metric: a child for each combination of its labels' values."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
-        self._name, self._documentation, self._labels = name, documentation, tuple(labels)
+        self.name, self._documentation, self._labels = name, documentation, tuple(labels)
+        self.beside: Callable[[str], list[list[Any]]] = lambda _: []
         self._children: dict[tuple[str, ...], Child] = {}
         self._lock = threading.Lock()
 
@@ -76,9 +84,21 @@ class _Family(ABC, Collector, Generic[Child]):
     @abstractmethod
     def _make(self) -> Child: ...
 
-    def _each(self) -> list[tuple[tuple[str, ...], Child]]:
+    def state(self) -> list[list[Any]]:
+        """What was counted in this process: [labels, numbers] of each child."""
         with self._lock:
-            return list(self._children.items())
+            children = list(self._children.items())
+        return [[list(values), child.numbers()] for values, child in children]
+
+    def _each(self) -> list[tuple[list[str], list[float]]]:
+        """The numbers of all workers, put together by labels."""
+        found: dict[tuple[str, ...], list[float]] = {}
+        for values, numbers in (*self.state(), *self.beside(self.name)):
+            known = found.get(tuple(values))
+            found[tuple(values)] = (
+                numbers if known is None else [one + other for one, other in zip(known, numbers, strict=True)]
+            )
+        return [(list(values), numbers) for values, numbers in found.items()]
 
 
 class Counts(_Family[Count]):
@@ -88,9 +108,9 @@ class Counts(_Family[Count]):
         return Count()
 
     def collect(self) -> Iterator[Metric]:
-        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, child in self._each():
-            family.add_metric(values, child.value)
+        family = CounterMetricFamily(self.name, self._documentation, labels=self._labels)
+        for values, numbers in self._each():
+            family.add_metric(values, numbers[0])
         yield family
 
 
@@ -105,8 +125,41 @@ class Durations(_Family[Spread]):
         return Spread(self._bounds)
 
     def collect(self) -> Iterator[Metric]:
-        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, child in self._each():
-            buckets, total = child.cumulated()
-            family.add_metric(values, buckets, total)
+        family = HistogramMetricFamily(self.name, self._documentation, labels=self._labels)
+        for values, numbers in self._each():
+            *counts, total = numbers
+            bounds = [*map(str, self._bounds), "+Inf"]
+            family.add_metric(values, list(zip(bounds, accumulate(counts), strict=True)), total)
         yield family
+
+
+class Beside:
+    """What the other workers counted, by the files they leave beside ours."""
+
+    def __init__(self, file: Path, families: Sequence[Counts | Durations]) -> None:
+        self._file = file
+        self._families = families
+        for family in families:
+            family.beside = self.of
+
+    def write_forever(self) -> None:
+        while True:
+            self.write()
+            time.sleep(WRITE_SECONDS)
+
+    def write(self) -> None:
+        document = {family.name: family.state() for family in self._families}
+        aside = self._file.with_suffix(".aside")
+        try:
+            aside.write_text(json.dumps(document))
+            aside.replace(self._file)
+        except OSError as error:
+            logger.warning("the counts of this worker could not be shared: %s", error)
+
+    def of(self, name: str) -> list[list[Any]]:
+        """The states of the family `name` in the other workers."""
+        found: list[list[Any]] = []
+        for file in self._file.parent.glob("*.json"):
+            if file.name != self._file.name:
+                found += json.loads(file.read_text()).get(name, [])
+        return found

@@ -26,6 +26,9 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address the services listen on.")
     api_port: Port | None = Field(None, description="Port of the API; chosen free and remembered when unset.")
+    api_workers: int = Field(
+        1, ge=1, le=64, description="Processes of the API that share its port; one where people label."
+    )
     ui_port: Port | None = Field(None, description="Port of the dashboard; chosen free when unset.")
     dagster_port: Port | None = Field(None, description="Port of Dagster's UI; chosen free when unset.")
     code_port: Port | None = Field(None, description="Port of Dagster's code server; chosen free when unset.")
