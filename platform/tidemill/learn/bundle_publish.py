@@ -79,17 +79,20 @@ def write_card(info: BundleInfo, facts: Mapping[str, Any]) -> None:
 def environment() -> dict[str, Any]:
     """What is installed here, exactly: Python, the machine, each package's version, and the hash of uv.lock."""
     lock = CHECKOUT / "uv.lock"
-    found = {
-        distribution.name: distribution.version
-        for distribution in importlib.metadata.distributions()
-        if distribution.name
-    }
+    found = dict(filter(None, map(_name_and_version, importlib.metadata.distributions())))
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "uv_lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
         "packages": dict(sorted(found.items(), key=lambda item: item[0].lower())),
     }
+
+
+def _name_and_version(distribution: importlib.metadata.Distribution) -> tuple[str, str] | None:
+    """Of an installed package, from the head of its METADATA; parsing hundreds whole takes half a second."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    head = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
+    return (head["Name"], head["Version"]) if "Name" in head and "Version" in head else None
 
 
 def code_hash(folder: Path) -> str | None:
