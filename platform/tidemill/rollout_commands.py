@@ -17,7 +17,7 @@ from tidemill.home import Home
 
 if TYPE_CHECKING:
     from tidemill.client import Client
-    from tidemill.client_types import DeploymentInfo
+    from tidemill.client_types import ComparisonInfo, DeploymentInfo
 
 Act = Callable[["Client", argparse.Namespace, "DeploymentInfo"], "DeploymentInfo"]
 
@@ -42,6 +42,8 @@ def add_options(rollout: argparse.ArgumentParser) -> None:
         return sub
 
     add("show", None, "what answers, what is tried beside it, and every change")
+    compared = add("compare", None, "how champion and challenger differ on the same records")
+    compared.set_defaults(command=compare)
     promoted = add("promote", promote, "make a model answer everyone; without VERSION the challenger")
     promoted.add_argument("version", nargs="?", type=int, metavar="VERSION")
     tried = add(
@@ -72,6 +74,42 @@ def run(options: argparse.Namespace, home: Home) -> int:
     else:
         print(shown(found) if options.act is None else state_text(found))
     return 0
+
+
+def compare(options: argparse.Namespace, home: Home) -> int:
+    from tidemill.local import asking
+
+    home.require_project(options.name)
+    with asking(home) as client:
+        found = client.comparison(options.name)
+    print(json.dumps(found, indent=2) if options.json else compared_text(found))
+    return 0
+
+
+def compared_text(found: ComparisonInfo) -> str:
+    """The comparison for a terminal."""
+    apart, quality, errors = found["difference"], found["quality"], found["errors"]
+    lines = [
+        f"Model {found['challenger']} in {found['stage']} beside model {found['champion']} since "
+        f"{found['since_at'][:19]}, {found['compared']} records compared.",
+        f"same answer: {found['agreement']:.2%}" if found["agreement"] is not None else "",
+        f"apart on average {apart['mean_absolute']:.4g}, at most {apart['largest']:.4g}" if apart else "",
+        f"failed: {errors['count']}" + (f", last: {errors['last']}" if errors["last"] else ""),
+        f"left out, because it could not keep up: {found['dropped']}",
+    ]
+    if quality is not None:
+        lines.append(
+            f"{quality['measure']} on {quality['count']} known truths: {quality['challenger']:.4g} against "
+            f"{quality['champion']:.4g} (difference {quality['low']:.4g} to {quality['high']:.4g})"
+        )
+    if found["breach"] is not None:
+        lines.append(f"taken back: {found['breach']['text']}")
+    rows = [
+        [name, times["count"], times["p50_ms"], times["p95_ms"], times["p99_ms"]]
+        for name, times in found["latency"].items()
+    ]
+    lines += ["", table(["latency (ms)", "count", "p50", "p95", "p99"], rows)]
+    return "\n".join(line for index, line in enumerate(lines) if line or index > 3)
 
 
 def promote(client: Client, options: argparse.Namespace, found: DeploymentInfo) -> DeploymentInfo:
