@@ -45,7 +45,7 @@ def read(file: Path, folder: Path) -> dict[str, Any]:
     draft = TableStore(folder / "tables").draft("raw")
     with workbench(folder / "scratch") as connection:
         source = open_source(file, scratch=folder)
-        acceptor = Acceptor(connection, source, project, "0" * 64, folder / "scratch")
+        acceptor = Acceptor(connection, source, project, "0" * 64)
         draft.write(acceptor.tables(rejects))
         part = str(draft.folder / draft.parts[-1].path)
         if (more := acceptor.held_back(part, rejects)) is not None:

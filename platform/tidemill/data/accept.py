@@ -32,15 +32,17 @@ from tidemill.data.casting import (
 )
 from tidemill.data.contract import EXAMPLES, ColumnChange, kind_of
 from tidemill.data.formula import harmless
-from tidemill.data.sieve import Sieve, Taken
+from tidemill.data.sieve import Sieve, Taken, joined
 from tidemill.data.source import SourceFile
-from tidemill.data.staging import Chunk, chunks
+from tidemill.data.staging import CHUNK_ROWS, Chunk, chunks
 from tidemill.data.unique import Unique
 from tidemill.data.verdict import Tally
 from tidemill.project import Project
 from tidemill.store.durable import disk_full_is_an_error
 
 OWN_COLUMNS = {"_row": "string", "_file": "string", "_line": "int64"}
+# So many rows are judged and written together: each time has a cost of its own.
+AT_ONCE = 200_000
 SHOWN_VALUE = 200
 MISTYPED_KEPT = 50
 REJECT_HEADER = ("line", "column", "value", "reason")
@@ -92,7 +94,6 @@ class Acceptor:
         source: SourceFile,
         project: Project,
         sha256: str,
-        scratch: Path,
         known: Sequence[str] = (),
     ) -> None:
         self.connection = connection
@@ -124,7 +125,7 @@ class Acceptor:
             decimal=source.decimal,
             unique=list(self.unique),
         )
-        self.bulk = Bulk(connection, self.delimited, self.sieve, scratch) if self.delimited else None
+        self.bulk = Bulk(self.delimited, self.sieve) if self.delimited else None
 
     def tables(self, rejects: Path, on_progress: Callable[[int], None] | None = None) -> Iterator[pa.Table]:
         """The accepted rows, piece by piece, while the rejected ones are written to `rejects`."""
@@ -145,19 +146,37 @@ class Acceptor:
 
     def _pieces(self) -> Iterator[tuple[Taken | None, Chunk]]:
         """The rows of the file piece by piece: those that are plainly good, and those to be judged."""
+        taken: list[Taken] = []
+        for each in self._taken_apart():
+            if isinstance(each, Taken):
+                taken.append(each)
+                size = sum(len(one.good) for one in taken), sum(one.doubtful.num_rows for one in taken)
+                if size[0] < AT_ONCE and size[1] < CHUNK_ROWS:
+                    continue
+            if taken:
+                whole = joined(taken)
+                yield whole, Chunk(whole.doubtful, whole.odd)
+                taken = []
+            if isinstance(each, Chunk):
+                yield None, each
+        if taken:
+            whole = joined(taken)
+            yield whole, Chunk(whole.doubtful, whole.odd)
+
+    def _taken_apart(self) -> Iterator[Taken | Chunk]:
+        """The rows of the file in its order, taken apart in bulk or not at all."""
         if self.delimited is None or self.bulk is None:
             for chunk in chunks(self.source):
-                taken = self.sieve.take(chunk.values)
-                yield taken, Chunk(taken.doubtful, chunk.faults)
+                yield replace(self.sieve.take(chunk.values), odd=chunk.faults)
             return
         stretches = self.delimited.stretches()
         for stretch in stretches:
             found = self.bulk.take(stretch, stretches)
             if isinstance(found, Taken):
-                yield found, Chunk(found.doubtful, found.odd)
+                yield found
                 continue
             careful = replace(self.source, rows=self.delimited.carefully(found, stretches))
-            yield from ((None, chunk) for chunk in chunks(careful))
+            yield from chunks(careful)
 
     def held_back(self, written: str | None, rejects: Path) -> pa.Table | None:
         """The last accepted rows: those that seemed to repeat a value which may occur once, and do not.
@@ -194,16 +213,17 @@ class Acceptor:
         values = ", ".join(f"{typed(column, f'r{i}', self.source.decimal)} AS t{i}" for column, i in each)
         codes = ", ".join(f"{broken(column, f'r{i}', f't{i}')} AS f{i}" for column, i in each)
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE checked AS "
-            f"WITH texts AS (SELECT *, {texts} FROM {self.cells}), typed AS (SELECT *, {values} FROM texts), "
-            f"coded AS (SELECT *, {codes} FROM typed) {self._with_rules()}"
+            "CREATE OR REPLACE TEMP TABLE checked AS "
+            + self._with_rules(
+                f"(SELECT *, {codes} FROM (SELECT *, {values} FROM (SELECT *, {texts} FROM {self.cells})))"
+            )
         )
         self.connection.unregister("chunk")
 
-    def _with_rules(self) -> str:
+    def _with_rules(self, coded: str) -> str:
         """SQL of the rows of `coded`, with a column g for each rule over the row."""
         if not self.rules:
-            return "SELECT * FROM coded"
+            return f"SELECT * FROM {coded}"
         # A rule speaks of the contract's names. None of these begins with an underscore, so the columns of ours
         # step aside behind one: a column of the data may be called c0 as well.
         indexes = [index for *_, index in self.columns]
@@ -212,7 +232,7 @@ class Acceptor:
         named = ", ".join(f"t{index} AS {quoted(name)}" for name, _, index in self.columns)
         back = ", ".join(f"_{name} AS {name}" for name in ours)
         broken_rules = ", ".join(f"{row_rules.breaks(rule)} AS g{index}" for index, rule in self.rules)
-        return f"SELECT {back}, {broken_rules} FROM (SELECT {aside}, {named} FROM coded)"
+        return f"SELECT {back}, {broken_rules} FROM (SELECT {aside}, {named} FROM {coded})"
 
     @property
     def _good(self) -> str:
@@ -233,8 +253,8 @@ class Acceptor:
                 good = np.ones(rows.num_rows, dtype=bool)
         if rows is None or not good.any():
             return self.schema.empty_table()
-        hashes = {name: rows.column(f"h{index}") for index, name in self.unique.items()}
-        doubtful = self.values.doubtful(hashes, good)
+        columns = {name: (rows.column(f"t{i}"), rows.column(f"h{i}")) for i, name in self.unique.items()}
+        doubtful = self.values.doubtful(columns, good)
         if doubtful.any():
             self.values.hold_back(self._named(rows.filter(pa.array(doubtful))))
         good = good & ~doubtful

@@ -269,14 +269,17 @@ def _count_misfits(place: Place, dialect: Dialect) -> int:
     return sum(
         row.fault is not None
         or len(row.cells) != width
-        or any(_swallowed(cell, dialect.delimiter, width) for cell in row.cells)
+        or _swallowed(list(filter(None, row.cells)), dialect.delimiter, width)
         for row in rows
     )
 
 
-def _swallowed(cell: str | None, delimiter: str, width: int) -> bool:
+def _swallowed(cells: list[str], delimiter: str, width: int) -> bool:
     """Whether a cell holds what looks like the end of one record and the start of the next."""
-    return cell is not None and "\n" in cell and cell.count(delimiter) == width - 1 > 0
+    # Few records have a cell over lines: all cells at once are asked for one first.
+    return "\n" in "".join(cells) and any(
+        "\n" in cell and cell.count(delimiter) == width - 1 > 0 for cell in cells
+    )
 
 
 def _count_quotes(place: Place, literal: Dialect) -> tuple[int, int]:
@@ -398,10 +401,11 @@ def _row(number: int, cells: list[str], width: int) -> Row:
     if width and len(cells) != width:
         found = f"the row has {len(cells)} cells, the header {width}"
         return Row(number, [], Fault("", ", ".join(cells), found, cells))
-    if any("\0" in cell for cell in cells):
+    text = "".join(cells)
+    if "\0" in text:
         shown = ", ".join(cells).replace("\0", "\\0")
         return Row(number, [], Fault("", shown, "the row holds a NUL byte", cells))
-    if not any(cells):
+    if not text:
         return Row(number, [], BLANK_ROW)
     return Row(number, [cell or None for cell in cells])
 

@@ -214,7 +214,7 @@ class _Run:
                 source = open_source(original.path, reading=reading, name=original.name, scratch=self.scratch)
                 check_columns(source, self.project)
                 known = old if mode == "append" else []
-                acceptor = Acceptor(connection, source, self.project, original.sha256, self.scratch, known)
+                acceptor = Acceptor(connection, source, self.project, original.sha256, known)
                 tally = acceptor.tally
                 draft.write(acceptor.tables(aside, partial(self._tell, original, "reading")))
                 part = str(draft.folder / draft.parts[-1].path) if draft.parts else None

@@ -1,8 +1,8 @@
 """Rows of texts sifted in bulk: typed, and told apart into those plainly right and those to be judged.
 
-Here belongs the one query that does it over any relation of texts, whichever reader gave them: DuckDB over a
-stretch of a CSV (`data/bulk.py`), or another over a workbook. Which cells are plain says `data/plain.py`; rows that
-are not are judged by `data/accept.py`.
+Here belongs how it is done with any table of texts, whichever reader gave them: the bulk of a CSV (`data/bulk.py`)
+or a workbook. A column is typed by kernels while its cells are plain (`data/plain.py`), else by the full rules:
+each value is asked once. Rows that are not plainly right are judged by `data/accept.py`.
 """
 
 from __future__ import annotations
@@ -14,27 +14,19 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidemill.data import row_rules
-from tidemill.data.casting import quoted
-from tidemill.data.cell_texts import MOMENT
-from tidemill.data.plain import Form, Marks, native, plain, thorough
+from tidemill.data.casting import broken, cleaned, quoted, rules, typed
+from tidemill.data.cell_texts import texts_of
+from tidemill.data.plain import Typed, native, nothing, plain
 from tidemill.data.source import Row
 from tidemill.data.staging import as_texts
 from tidemill.data.stretches import Mask
 from tidemill.project import Column, Project
 
-# So many first rows tell in which columns plain cells are the rule.
-TRIED_ROWS = 20_000
-PLAIN_SHARE = 0.97
-# The values of cells that may be no texts, as DuckDB calls their types.
-SQL_KINDS = {
-    pa.int64(): "BIGINT",
-    pa.float64(): "DOUBLE",
-    pa.bool_(): "BOOLEAN",
-    pa.date32(): "DATE",
-    MOMENT: "TIMESTAMP",
-}
+# Verdicts on more different values of a column are not kept for the next rows.
+VERDICTS = 50_000
 
 Lines = npt.NDArray[np.int64]
 Place = tuple[str, Column, int]
@@ -46,13 +38,23 @@ class Taken:
     """Rows taken apart: `rows` has `line`, the typed columns t0, t1, ... and a hash h0 of each unique one.
 
     `good` tells which of them are plainly right; the others are among those below.
-    `doubtful` are rows to be judged: `line` and the cells c0, c1, ...; `odd` those that it could not take apart.
+    `doubtful` are rows to be judged: `line` and the cells c0, c1, ...; `odd` those that could not be taken apart.
     """
 
     rows: pa.Table
     good: Mask
     doubtful: pa.Table
     odd: list[Row]
+
+
+def joined(pieces: Sequence[Taken]) -> Taken:
+    """Rows taken apart one after the other, as one."""
+    return Taken(
+        pa.concat_tables([each.rows for each in pieces]),
+        np.concatenate([each.good for each in pieces]),
+        pa.concat_tables([each.doubtful for each in pieces]),
+        [row for each in pieces for row in each.odd],
+    )
 
 
 class Sieve:
@@ -74,69 +76,25 @@ class Sieve:
         self.width = width
         self.decimal = decimal
         self.unique = unique
-        self.thorough: frozenset[int] = frozenset()
-        self._tried: frozenset[int] = frozenset()
-
-    def sift(self, relation: str, marks: Marks) -> pa.Table:
-        """The typed columns and hashes of the rows of `relation`; and for rows not plainly right the list of their
-        cells, for others NULL.
-
-        `relation` is SQL of the texts _c0, _c1, ..., among them those of columns that the file lacks. Rows keep
-        its order as long as nothing in it is joined.
-        """
-        self._try(relation, marks, {})
-        forms = self._forms(marks, {})
-        cells = ", ".join(f"_c{i}" for i in range(self.width))
-        values = ", ".join(f"_t{i} AS t{i}" for *_, i in self.columns)
-        selected = f"{values}, CASE WHEN NOT _holds THEN [{cells}] END AS cells"
-        return self.connection.sql(self._query(selected, relation, forms)).to_arrow_table()
-
-    def absent(self) -> str:
-        """SQL of the texts of columns that the file lacks, to be selected behind others."""
-        return "".join(f", NULL::VARCHAR AS _c{i}" for *_, i in self.columns if i >= self.width)
+        # The columns of this file in which plain cells were not the rule.
+        self.by_value: set[int] = set()
+        self.verdicts: dict[int, pa.Table] = {}
 
     def take(self, cells: pa.Table) -> Taken:
-        """The rows of a table: `line` and c0, c1, ..., each of texts or of values that say the same."""
-        kinds = self._kinds(cells)
-        cells = as_texts(cells, [f"c{i}" for i in range(self.width) if i not in kinds])
-        names = ", ".join(f"c{i} AS _c{i}" for i in range(self.width))
-        relation = f"(SELECT line AS _line, {names}{self.absent()} FROM cells)"
-        self.connection.register("cells", cells)
-        try:
-            self._try(relation, Marks(), kinds)
-            forms = self._forms(Marks(), kinds)
-            # What is right as it stands need not go through the database.
-            as_is = {i for i, form in forms.items() if form.value == f"_c{i}" and i < self.width}
-            values = "".join(f", _t{i} AS t{i}" for i in forms if i not in as_is)
-            query = self._query(f"_line AS line, _holds{values}", relation, forms)
-            found = self.connection.sql(query).to_arrow_table()
-        finally:
-            self.connection.unregister("cells")
-        if found.column("line") != cells.column("line"):
-            found = found.sort_by("line")
-        good = found.column("_holds").to_numpy()
-        rows = found.drop_columns(["_holds"])
-        for i in sorted(as_is):
-            rows = rows.append_column(f"t{i}", cells.column(f"c{i}"))
-        return Taken(rows, good, as_texts(cells.filter(pa.array(~good))), [])
-
-    def _kinds(self, cells: pa.Table) -> dict[int, str]:
-        """The SQL types of those columns that need not be made texts of."""
-        kinds = {i: SQL_KINDS.get(cells.column(f"c{i}").type) for *_, i in self.columns if i < self.width}
-        return {
-            i: kind
-            for _, column, i in self.columns
-            if (kind := kinds.get(i)) and native(column, f"_c{i}", f"_t{i}", kind)
-        }
-
-    def apart(self, cells: pa.ListArray, lines: Lines) -> pa.Table:
-        """A list of cells for each row as columns of cells."""
-        if not len(cells):
-            return self.no_cells()
-        flat = cells.flatten()
-        places = np.arange(0, len(flat), self.width)
-        columns = [flat.take(pa.array(places + index)) for index in range(self.width)]
-        return pa.table([pa.array(lines), *columns], names=self.names)
+        """The rows of a table: `line` and c0, c1, ..., each of texts or of values that say the same, NULL where a
+        cell is empty."""
+        self.verdicts = {i: kept for i, kept in self.verdicts.items() if kept.num_rows < VERDICTS}
+        found = self._typed(cells)
+        columns = {f"t{i}": found[i].values for *_, i in self.columns}
+        rows = pa.table({"line": cells.column("line"), **columns})
+        good = np.logical_and.reduce([each.holds for each in found.values()])
+        if queries := self._queries(found):
+            asked = self._ask(queries, rows)
+            good &= asked.column("holds").to_numpy()
+            for i in self.unique:
+                rows = rows.append_column(f"h{i}", asked.column(f"h{i}"))
+        doubtful = self.no_cells() if good.all() else as_texts(cells.filter(pa.array(~good)))
+        return Taken(rows, good, doubtful, [])
 
     def no_cells(self) -> pa.Table:
         kinds = [pa.int64(), *[pa.string()] * self.width]
@@ -146,53 +104,122 @@ class Sieve:
     def names(self) -> list[str]:
         return ["line", *(f"c{index}" for index in range(self.width))]
 
-    def _forms(self, marks: Marks, kinds: Mapping[int, str]) -> dict[int, Form]:
-        """The form of the plain cells of each column; `kinds` are the SQL types of those that are no texts."""
-        return {i: self._form(column, i, marks, kinds.get(i)) for _, column, i in self.columns}
+    def _typed(self, cells: pa.Table) -> dict[int, Typed]:
+        """The columns of the contract, by the numbers of their cells."""
+        if not cells.num_rows:
+            return {i: nothing(column) for _, column, i in self.columns}
+        found: dict[int, Typed] = {}
+        others: dict[int, tuple[Column, pa.ChunkedArray]] = {}
+        for _, column, i in self.columns:
+            texts = cells.column(f"c{i}") if i < self.width else _absent(cells.num_rows)
+            if texts.type != pa.string():
+                if (values := native(column, texts)) is not None:
+                    found[i] = values
+                    continue
+                texts = pa.chunked_array([texts_of(texts.combine_chunks())])
+            if i not in self.by_value and (values := plain(column, texts, self.decimal)) is not None:
+                found[i] = values
+                continue
+            self.by_value.add(i)
+            others[i] = column, texts
+        return {**found, **self._judged_by_value(others)}
 
-    def _form(self, column: Column, i: int, marks: Marks, kind: str | None) -> Form:
-        cell, value = f"_c{i}", f"_t{i}"
-        if kind is not None and (form := native(column, cell, value, kind)) is not None:
-            return form
-        if i in self.thorough:
-            return thorough(column, cell, value, self.decimal)
-        return plain(column, cell, value, self.decimal, marks)
+    def _judged_by_value(self, columns: Mapping[int, tuple[Column, pa.ChunkedArray]]) -> dict[int, Typed]:
+        """Columns typed and judged by the full rules, with each of their values asked once."""
+        places = {i: self._places(i, texts) for i, (_, texts) in columns.items()}
+        fresh = {
+            i: columns[i][1].filter(pc.is_null(each)).unique()
+            for i, each in places.items()
+            if each.null_count
+        }
+        for i, verdicts in self._judged({i: (columns[i][0], texts) for i, texts in fresh.items()}).items():
+            kept = [self.verdicts[i], verdicts] if i in self.verdicts else [verdicts]
+            self.verdicts[i] = pa.concat_tables(kept).combine_chunks()
+            places[i] = self._places(i, columns[i][1])
+        return {
+            i: Typed(
+                pa.chunked_array([_only(self.verdicts[i], "value").take(each.combine_chunks())]),
+                self.verdicts[i].column("holds").to_numpy()[each.to_numpy()],
+                is_judged=True,
+            )
+            for i, each in places.items()
+        }
 
-    def _query(self, selected: str, relation: str, forms: Mapping[int, Form]) -> str:
-        """SQL of what is selected and of a hash of each unique column."""
-        hashes = "".join(f", CASE WHEN _t{i} IS NOT NULL THEN hash(_t{i}) END AS h{i}" for i in self.unique)
-        return f"SELECT {selected}{hashes} FROM {self._judged(relation, forms)}"
+    def _places(self, index: int, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Where the verdicts on the texts of a column stand, NULL where there is none."""
+        if index not in self.verdicts:
+            return pa.chunked_array([pa.nulls(len(texts), pa.int32())])
+        return pc.index_in(texts, _only(self.verdicts[index], "text"))
 
-    def _judged(self, relation: str, forms: Mapping[int, Form]) -> str:
-        """SQL of the cells, their values, and whether the row is plainly right."""
-        holds = [form.holds for form in forms.values()]
-        if all(column.nulls and column.role != "id" for _, column, _ in self.columns):
-            filled = " OR ".join(f"_c{i} IS NOT NULL" for i in range(self.width))
-            holds.append(filled)
-        holds += [f"NOT {row_rules.breaks(rule)}" for rule in self.project.rules]
-        every = " AND ".join(f"({each})" for each in holds)
-        typed = _typed(relation, forms)
-        if self.project.rules:
-            # A rule speaks of the contract's names.
-            names = ", ".join(f"_t{i} AS {quoted(name)}" for name, _, i in self.columns)
-            typed = f"(SELECT *, {names} FROM {typed})"
-        return f"(SELECT *, {every} AS _holds FROM {typed})"
+    def _judged(self, columns: Mapping[int, tuple[Column, pa.Array]]) -> dict[int, pa.Table]:
+        """For each column its texts with their typed `value`, and whether it `holds`."""
+        if not columns:
+            return {}
+        most = max(len(texts) for _, texts in columns.values())
+        padded = {
+            f"c{i}": pa.concat_arrays([texts, pa.nulls(most - len(texts), pa.string())])
+            for i, (_, texts) in columns.items()
+        }
+        cleaner = ", ".join(f"{cleaned(column, f'c{i}')} AS r{i}" for i, (column, _) in columns.items())
+        typer = ", ".join(
+            f"{typed(column, f'r{i}', self.decimal)} AS t{i}" for i, (column, _) in columns.items()
+        )
+        judge = ", ".join(
+            f"t{i}, {broken(column, f'r{i}', f't{i}')} = 0 AS f{i}" for i, (column, _) in columns.items()
+        )
+        query = f"SELECT line, {judge} FROM (SELECT *, {typer} FROM (SELECT line, {cleaner} FROM different))"
+        table = pa.table({"line": pa.array(np.arange(most)), **padded})
+        found = self._in_order(query, "different", table)
+        return {
+            i: pa.table(
+                {
+                    "text": texts,
+                    "value": found.column(f"t{i}")[: len(texts)],
+                    "holds": found.column(f"f{i}")[: len(texts)],
+                }
+            )
+            for i, (_, texts) in columns.items()
+        }
 
-    def _try(self, relation: str, marks: Marks, kinds: Mapping[int, str]) -> None:
-        """Find the columns of texts in whose first rows plain cells are not the rule, where that is not known."""
-        new = {i for *_, i in self.columns} - self._tried - kinds.keys()
-        if not new:
-            return
-        forms = {i: form for i, form in self._forms(marks, kinds).items() if i in new}
-        shares = ", ".join(f"avg(CAST({form.holds} AS INTEGER))" for form in forms.values())
-        query = f"SELECT {shares} FROM (FROM {_typed(relation, forms)} LIMIT {TRIED_ROWS})"
-        (found,) = self.connection.execute(query).fetchall()
-        pairs = zip(forms, found, strict=True)
-        self._tried |= new
-        self.thorough |= {i for i, share in pairs if share is not None and share < PLAIN_SHARE}
+    def _queries(self, found: Mapping[int, Typed]) -> list[str]:
+        """SQL of what is asked of typed rows: whether they keep to ranges and rules, and the hashes."""
+        breaks = [
+            f"coalesce({rule}, false)"
+            for _, column, i in self.columns
+            if not found[i].is_judged
+            for rule in rules(column, f"_t{i}").values()
+        ]
+        breaks += [row_rules.breaks(rule) for rule in self.project.rules]
+        hashes = [f"CASE WHEN _t{i} IS NOT NULL THEN hash(_t{i}) END AS h{i}" for i in self.unique]
+        if not breaks and not hashes:
+            return []
+        return [f"{' AND '.join(f'NOT {each}' for each in breaks) or 'true'} AS holds", *hashes]
+
+    def _ask(self, queries: Sequence[str], rows: pa.Table) -> pa.Table:
+        # Rules speak of the contract's names, of which none begins with an underscore.
+        ours = ", ".join(f"t{i} AS _t{i}" for *_, i in self.columns)
+        named = ", ".join(f"t{i} AS {quoted(name)}" for name, _, i in self.columns)
+        selected = ", ".join(["_line AS line", *queries])
+        query = f"SELECT {selected} FROM (SELECT line AS _line, {ours}, {named} FROM typed_rows)"
+        return self._in_order(query, "typed_rows", rows)
+
+    def _in_order(self, query: str, name: str, table: pa.Table) -> pa.Table:
+        """What `query` gives for each row of `table`, in its order: by `line`, which increases in both."""
+        self.connection.register(name, table)
+        try:
+            found = self.connection.sql(query).to_arrow_table()
+        finally:
+            self.connection.unregister(name)
+        # Rows come as they went as long as nothing is joined; a plan with a join would shuffle them.
+        if found.column("line") != table.column("line"):
+            found = found.sort_by("line")
+        return found
 
 
-def _typed(relation: str, forms: Mapping[int, Form]) -> str:
-    """SQL of the cells _c and their values _t."""
-    values = ", ".join(f"{form.value} AS _t{i}" for i, form in forms.items())
-    return f"(SELECT *, {values} FROM {relation})"
+def _absent(rows: int) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.nulls(rows, pa.string())])
+
+
+def _only(table: pa.Table, name: str) -> pa.Array:
+    """A column of a table whose columns are of one piece."""
+    return table.column(name).chunk(0)

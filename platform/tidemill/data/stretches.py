@@ -1,7 +1,7 @@
 """A delimited file cut into stretches of whole lines, as UTF-8 whatever the file's own encoding is.
 
-Here belong cutting, numbering lines, and what can be told of a stretch from its bytes alone: it decides whether
-DuckDB may take the stretch apart (`data/bulk.py`) or it is read record by record (`data/delimited.py`).
+Here belong cutting, numbering lines, and what can be told of a stretch from its bytes alone: it decides which
+lines are taken apart in bulk (`data/bulk.py`) and which record by record (`data/delimited.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import codecs
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import FileIO
@@ -20,15 +21,14 @@ import numpy.typing as npt
 from tidemill.data.source import Place
 from tidemill.errors import InvalidInput
 
-STRETCH = 32 << 20
+STRETCH = 16 << 20
 PIECE = 1 << 20
 MAX_LINE = 1 << 24
 ASCII = 127
 Mask = npt.NDArray[np.bool_]
-NEWLINE, RETURN, QUOTE, SPACE = b"\n", b"\r", b'"', b" "
-# Spaces besides the plain one that are no part of a value: see `data/casting.py`.
-ODD_SPACES = (b"\t", b"\f", b"\v")
-ODD_WIDE_SPACES = ("\u00a0".encode(), "\ufeff".encode())
+NEWLINE, RETURN, QUOTE = b"\n", b"\r", b'"'
+# A line of so many bytes may hold a cell longer than the reader of records takes.
+LONG_LINE = 131_072
 
 
 @dataclass(frozen=True)
@@ -70,29 +70,48 @@ class Stretch:
         return _count(self.codes, RETURN) == pairs == _count(self.codes, NEWLINE)
 
     @cached_property
-    def newline(self) -> str:
-        return "\\r\\n" if self.holds(RETURN) else "\\n"
+    def blank_lines(self) -> Mask:
+        """Which lines hold no character, in a stretch that is uniform."""
+        starts = np.append(0, self._ends[:-1])
+        last_is_open = self.codes[-1] != ord(NEWLINE)
+        found: Mask = self._ends - starts == 1 + self.holds(RETURN)
+        if last_is_open:
+            found[-1] = False
+        return found
 
-    @cached_property
-    def has_odd_spaces(self) -> bool:
-        return self.holds(*ODD_SPACES) or (self.codes.max() > ASCII and self.holds(*ODD_WIDE_SPACES))
+    def doubtful_lines(self, delimiter: str | None) -> list[int]:
+        """The lines of which readers of CSV may make different things, where `delimiter` stands between cells that
+        quotes may enclose, or None where they are characters like others.
 
-    def has_space_before_quote(self, delimiter: str) -> bool:
-        """Whether a cell begins with spaces and a quote, which readers of CSV take in different ways."""
+        Each other line is one record: its quotes enclose whole cells, or stand there in twos.
+        """
+        found = np.diff(self._ends, prepend=0) >= LONG_LINE
+        # A reader may take it for the mark of the file's encoding.
+        found[0] |= bytes(self.buffer[:3]) == codecs.BOM_UTF8
+        if delimiter is not None and len(self._quotes):
+            found |= self._quoted_oddly(delimiter)
+        return [int(index) + self.first_line for index in np.flatnonzero(found)]
+
+    def _quoted_oddly(self, delimiter: str) -> Mask:
+        """Which lines have an odd number of quotes, or one that neither opens nor closes a cell, nor is doubled.
+
+        Of an even number the first opens a cell and the second closes it, or is the first of two that stand for
+        one; and so on with each pair.
+        """
         quotes = self._quotes
-        spaces = quotes[self.codes.take(quotes - 1, mode="clip") == ord(SPACE)] - 1
-        before = self.codes[spaces - 1]
-        # Behind more than one space, or at the very start, a cell is only looked at by the careful reader.
-        return bool(np.isin(before, [ord(delimiter), *NEWLINE, *RETURN, *SPACE]).any() or 0 in spaces)
-
-    def with_odd_quotes(self) -> list[int]:
-        """The lines with an odd number of quotes: where a cell goes over lines, or quoting is broken."""
-        if not len(self._quotes):
-            return []
         # How many quotes stand before the end of each line; looked up by lines, of which there are fewer.
-        before = np.searchsorted(self._quotes, self._ends)
-        counts = np.diff(before, prepend=0)
-        return [int(index) + self.first_line for index in np.flatnonzero(counts & 1)]
+        counts = np.diff(np.searchsorted(quotes, self._ends), prepend=0)
+        found = (counts & 1).astype(bool)
+        if found.any():
+            quotes = quotes[~np.repeat(found, counts)]
+        bounds = np.zeros(256, dtype=bool)
+        bounds[[ord(delimiter), *NEWLINE, *RETURN, *QUOTE]] = True
+        opens, closes = quotes[::2], quotes[1::2]
+        right = bounds[self.codes.take(opens - 1, mode="clip")] | (opens == 0)
+        right &= bounds[self.codes.take(closes + 1, mode="clip")] | (closes == self.size - 1)
+        wrong = np.searchsorted(self._ends, opens[~right], side="right")
+        found[wrong] = True
+        return found
 
     @cached_property
     def _quotes(self) -> npt.NDArray[np.int64]:
@@ -102,6 +121,20 @@ class Stretch:
         """Before which byte line `number` of the file begins; of the line behind the last one, where all end."""
         return int(self._ends[number - self.first_line - 1]) if number > self.first_line else 0
 
+    @contextmanager
+    def blanked(self, lines: Sequence[tuple[int, int]]) -> Iterator[None]:
+        """For a while the lines from each number to before another hold line feeds and nothing else."""
+        kept = [(self.start(begin), self.start(end)) for begin, end in lines]
+        texts = [bytes(self.buffer[start:end]) for start, end in kept]
+        content = self.content
+        for start, end in kept:
+            content[start:end] = NEWLINE * (end - start)
+        try:
+            yield
+        finally:
+            for (start, end), text in zip(kept, texts, strict=True):
+                content[start:end] = text
+
     def until(self, number: int) -> Stretch:
         """The lines before line `number`."""
         return Stretch(self.buffer, self.start(number), self.first_line, number - self.first_line)
@@ -109,23 +142,6 @@ class Stretch:
     def line(self, number: int) -> bytes:
         """The bytes of line `number` of the file, its end among them."""
         return bytes(self.buffer[self.start(number) : self.start(number + 1)])
-
-    def closed_by(self, delimiter: str) -> tuple[Mask, Mask]:
-        """Which lines end in the delimiter, and which in two of them."""
-        mark = ord(delimiter)
-        last = self._ends - (2 + self.holds(RETURN))
-        if self.codes[-1] != ord(NEWLINE):
-            last[-1] = self.size - 1
-        once = self.codes.take(last, mode="clip") == mark
-        twice = once.copy()
-        # Few lines end in it: what stands before is looked at in those alone.
-        before = last[once] - 1
-        twice[once] = (self.codes.take(before, mode="clip") == mark) & (before >= 0)
-        return once, twice
-
-    def count(self, delimiter: str, number: int) -> int:
-        """How many delimiters stand in line `number`."""
-        return self.buffer.count(delimiter.encode(), self.start(number), self.start(number + 1))
 
     @cached_property
     def _ends(self) -> npt.NDArray[np.int64]:

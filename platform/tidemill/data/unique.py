@@ -2,23 +2,31 @@
 
 Here belongs finding which accepted rows of a file repeat a value of an earlier row, or of the table so far. Eight
 bytes a value are kept while rows stream by; rows whose hash was met before are held back, and only their values are
-compared, so that a hash which two values share costs a look and no row.
+compared, so that a hash which two values share costs a look and no row. Values that rise from row to row, as many
+numbers do, cannot repeat: hashes are sorted only where they do not rise.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidemill.data.casting import Broken, literal, quoted
 
 Hashes = npt.NDArray[np.uint64]
 BATCH = 500_000
+# Of values said to rise, so many need not: each is looked for among all that are near it.
+FALLING_SHARE = 0.0005
+FALLING = 8
 
 
 @dataclass(frozen=True)
@@ -45,25 +53,36 @@ class Unique:
         self.names = list(names)
         self.known = list(known)
         self._seen = {name: _Seen() for name in self.names}
+        # Of the table so far only hashes are known, and not what is greater.
+        self._rising = {} if self.known else {name: _Rising() for name in self.names}
         self._held: list[pa.Table] = []
         for name, seen in self._seen.items():
             for hashes in self._hashes_of(name):
                 seen.add(hashes)
 
     def doubtful(
-        self, hashes: Mapping[str, pa.ChunkedArray], keep: npt.NDArray[np.bool_]
+        self, columns: Mapping[str, tuple[pa.ChunkedArray, pa.ChunkedArray]], keep: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
-        """Which of the next rows may repeat a value, by the hashes of the unique columns, NULL for no value.
+        """Which of the next rows may repeat a value, by the values of each unique column and their hashes.
 
         Rows that are not to `keep` are no rows of the table: their values are not noted.
         """
         found = np.zeros(len(keep), dtype=bool)
         for name in self.names:
-            column = hashes[name].combine_chunks()
-            rows = np.flatnonzero(keep & column.is_valid().to_numpy(zero_copy_only=False))
-            values = np.asarray(column.fill_null(0).to_numpy(), dtype=np.uint64)[rows]
-            found[rows] |= self._seen[name].met(values)
+            values, column = columns[name]
+            there = keep & column.is_valid().to_numpy()
+            hashes = np.asarray(column.fill_null(0).to_numpy(), dtype=np.uint64)[there]
+            found[there] = found[there] | self._met(name, values.filter(pa.array(there)), hashes)
         return found
+
+    def _met(self, name: str, values: pa.ChunkedArray, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Which of the next values may be those of earlier rows, or earlier among them."""
+        if (rising := self._rising.get(name)) is not None:
+            if (met := rising.met(values, hashes)) is not None:
+                return met
+            for piece in self._rising.pop(name).pieces:
+                self._seen[name].add(piece.hashes)
+        return self._seen[name].met(hashes)
 
     def hold_back(self, rows: pa.Table) -> None:
         """Keep doubtful rows until all others are written."""
@@ -127,7 +146,57 @@ class Unique:
             f"SELECT hash({quoted(name)}) AS h FROM {_parquet(self.known)} WHERE {quoted(name)} IS NOT NULL"
         )
         for batch in self.connection.sql(query).to_arrow_reader(BATCH):
-            yield batch.column(0).to_numpy().copy()
+            yield batch.column(0).to_numpy()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The hashes of values that lie between `least` and `greatest`."""
+
+    least: Any
+    greatest: Any
+    hashes: Hashes
+
+
+class _Rising:
+    """Values of which nearly each is greater than all before it, and so was not among them."""
+
+    def __init__(self) -> None:
+        self.pieces: list[_Piece] = []
+
+    def met(self, values: pa.ChunkedArray, hashes: Hashes) -> npt.NDArray[np.bool_] | None:
+        """Which of `values` were there before, or earlier in them, as their `hashes` say. Then they are noted.
+
+        None, and nothing is noted, when more than a few must be looked for.
+        """
+        found = np.zeros(len(values), dtype=bool)
+        if not len(values):
+            return found
+        most = int(len(values) * FALLING_SHARE) + FALLING
+        falls = np.flatnonzero(~pc.less(values[:-1], values[1:]).to_numpy())
+        if len(falls) > most:
+            return None
+        edges = [0, *(falls + 1).tolist(), len(values)]
+        greatest = max((piece.greatest for piece in self.pieces), default=None)
+        suspects: list[int] = []
+        for start, end in pairwise(edges):
+            if greatest is not None:
+                # Within such a run values rise: those that are not greater are its first.
+                behind = bisect_right(values, greatest, start, end, key=lambda scalar: scalar.as_py())
+                suspects += range(start, min(behind, start + most + 1))
+            last = values[end - 1].as_py()
+            greatest = last if greatest is None else max(greatest, last)
+        if len(suspects) > most:
+            return None
+        for place in suspects:
+            found[place] = self._was_there(values[place].as_py(), hashes[place], hashes[:place])
+        least = min(values[start].as_py() for start in edges[:-1])
+        self.pieces.append(_Piece(least, max(values[end - 1].as_py() for end in edges[1:]), hashes))
+        return found
+
+    def _was_there(self, value: Any, code: np.uint64, earlier: Hashes) -> bool:
+        within = [piece.hashes for piece in self.pieces if piece.least <= value <= piece.greatest]
+        return any(bool((hashes == code).any()) for hashes in (earlier, *within))
 
 
 class _Seen:
@@ -153,8 +222,7 @@ class _Seen:
         return found
 
     def add(self, hashes: Hashes) -> None:
-        hashes.sort()
-        self._note(hashes)
+        self._note(np.sort(hashes))
 
     def _note(self, ordered: Hashes) -> None:
         if len(ordered):

@@ -132,6 +132,7 @@ class TableDraft:
 
     def write(self, rows: pa.Table | pd.DataFrame | Iterable[pa.Table]) -> None:
         """Add one part: a table, a frame, or a stream of tables of one schema (never held at once)."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.folder / f"part-{self._named:03d}.parquet"
@@ -143,8 +144,18 @@ class TableDraft:
                 for batch in _batches(rows):
                     if writer is None:
                         self.schema = batch.schema if self.schema is None else self.schema
+                        repetitive = _repetitive(batch)
                         writer = pq.ParquetWriter(
-                            path, batch.schema, compression="zstd", use_dictionary=_repetitive(batch)
+                            path,
+                            batch.schema,
+                            compression="zstd",
+                            use_dictionary=repetitive,
+                            # Where few words stand in every group of rows, their least and greatest tell nothing.
+                            write_statistics=[
+                                each.name
+                                for each in batch.schema
+                                if not (each.name in repetitive and pa.types.is_string(each.type))
+                            ],
                         )
                     writer.write_table(batch)
                     count += batch.num_rows
