@@ -19,6 +19,7 @@ from api import (
     ingest,
     label_studio,
     labels,
+    mlflow_pages,
     models,
     monitoring,
     overview,
@@ -58,6 +59,7 @@ ROUTERS = (
     imports,  # before models: /models/imports is no version
     models,
     deployments,
+    mlflow_pages,
     predict,
     batch,
     monitoring,

@@ -39,9 +39,9 @@ async def require_caller(
             detail="the request has no header `Authorization: Bearer <key>`",
             remedy="`tidemill status` names the file that holds the owner's key.",
         )
-    caller = await _known(context, credentials.credentials)
+    caller = await known(context, credentials.credentials)
     request.state.caller = caller
-    _hold_rate(context, caller)
+    hold_rate(context, caller)
     _hold_rights(request, caller)
     return caller
 
@@ -55,7 +55,8 @@ Actor = Annotated[str, Depends(require_key)]
 Asking = Annotated[Caller, Depends(require_caller)]
 
 
-async def _known(context: Context, key: str) -> Caller:
+async def known(context: Context, key: str) -> Caller:
+    """Who comes with `key`, or Unauthorized. Asks the database at most every two seconds."""
     keys = context.keys
     if keys.is_stale():
         await anyio.to_thread.run_sync(keys.refresh)
@@ -72,7 +73,8 @@ async def _known(context: Context, key: str) -> Caller:
     return caller
 
 
-def _hold_rate(context: Context, caller: Caller) -> None:
+def hold_rate(context: Context, caller: Caller) -> None:
+    """Raises TooManyRequests when `caller` asks too often."""
     wait = context.rates.take(caller)
     if wait > 0:
         rate = caller.per_second if caller.per_second is not None else context.rates.per_second

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.metrics import Metrics
+from api.mlflow_session import Sessions
 from tidemill.errors import TidemillError
 from tidemill.home import Home
 from tidemill.labels.hints import Hints
@@ -53,6 +54,7 @@ class Context:
         self.rates = RateLimits(settings.requests_per_second)
         self.metrics = Metrics()
         self.tickets = Tickets()
+        self.mlflow_sessions = Sessions(home, self.keys)
         self.hints = Hints()
         self.predicting = anyio.CapacityLimiter(PREDICTION_THREADS)
         self.asking_canaries = anyio.CapacityLimiter(CANARY_THREADS)

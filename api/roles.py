@@ -14,6 +14,8 @@ _PROJECT = "/v1/projects/{project}"
 
 NEEDED = {
     ("GET", "/v1/audit"): Role.ADMIN,
+    # MLflow's pages: what may be noted there, and that they show every project, is held by `mlflow_pages.py`.
+    ("POST", "/v1/mlflow/link"): Role.VIEWER,
     # Asking the model changes nothing but the log of what was asked.
     ("POST", f"{_PROJECT}/predictions"): Role.VIEWER,
     ("POST", f"{_PROJECT}/batch-predictions"): Role.VIEWER,

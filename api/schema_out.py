@@ -482,6 +482,10 @@ LABEL_STUDIO_LINK: Out = (
     client_types.LabelStudioLink,
     {"url": "http://127.0.0.1:8700/v1/label-studio/open?ticket=6sTkAq", "seconds": 60},
 )
+MLFLOW_LINK: Out = (
+    client_types.MlflowLink,
+    {"url": "http://127.0.0.1:8700/v1/mlflow/open?ticket=6sTkAq", "seconds": 60},
+)
 NEXT_TASK: Out = (
     client_types.NextTask,
     {

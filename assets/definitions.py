@@ -14,7 +14,18 @@ from dagster import (
     in_process_executor,
 )
 
-from assets import automation, data, deployments, features, imports, labels, models, monitoring, predictions
+from assets import (
+    automation,
+    data,
+    deployments,
+    features,
+    imports,
+    labels,
+    models,
+    monitoring,
+    predictions,
+    registry,
+)
 from resources.bundles import BundleIOManager
 from resources.home import HomeResource
 from resources.tables import TableIOManager
@@ -33,6 +44,7 @@ def build_definitions(home: Home, resources: dict[str, Any] | None = None) -> De
     jobs: list[Any] = []
     sensors: list[Any] = []
     schedules: list[Any] = []
+    names: list[str] = []
     for name in home.project_names():
         try:
             project = load_project(home, name)
@@ -43,6 +55,7 @@ def build_definitions(home: Home, resources: dict[str, Any] | None = None) -> De
             is_check = isinstance(definition, AssetChecksDefinition)
             (checks if is_check else assets).append(definition)
         by_name = automation.build_jobs(project)
+        names.append(project.name)
         jobs.extend([*by_name.values(), imports.build_job(project)])
         sensors.append(imports.build_sensor(project))
         sensors.append(automation.build_sensor(project, by_name["ingest"]))
@@ -55,6 +68,9 @@ def build_definitions(home: Home, resources: dict[str, Any] | None = None) -> De
         schedules.append(automation.build_schedule(project, by_name["monitoring"]))
         if project.training.schedule:
             schedules.append(automation.build_training_schedule(project, by_name["training"]))
+    if names:
+        jobs.append(registry.build_job())
+        sensors.append(registry.build_sensor(names))
     return Definitions(
         assets=assets,
         asset_checks=checks,

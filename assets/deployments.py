@@ -10,6 +10,7 @@ from dagster import AssetExecutionContext, MaterializeResult, asset
 
 from resources.bundles import BundleVersion
 from resources.home import HomeResource
+from resources.tracking import Tracking
 from tidemill.ops.runs import TAG_ACTOR
 from tidemill.project import Project
 
@@ -25,8 +26,9 @@ def build(project: Project) -> list[Any]:
         description="The model version that answers predictions, changed only after the promotion gate.",
     )
     def deployment(
-        context: AssetExecutionContext, evaluation: BundleVersion, home: HomeResource
+        context: AssetExecutionContext, evaluation: BundleVersion, home: HomeResource, tracking: Tracking
     ) -> MaterializeResult[Any]:
+        from resources.registry import reconcile
         from tidemill.serve.release import release
 
         after = release(
@@ -36,6 +38,7 @@ def build(project: Project) -> list[Any]:
             actor=context.run.tags.get(TAG_ACTOR, "dagster"),
             reason=f"passed the promotion gate in run {context.run.run_id}",
         )
+        reconcile(tracking, home.state(), project.name)
         return MaterializeResult(metadata=after.summary)
 
     return [deployment]

@@ -55,12 +55,16 @@ def _model(project: Project) -> Any:
         current = home.project(project.name)
         rows = features.to_pandas()
         tags = {"project": current.name, "dataset": _dataset(features), "code_commit": features.commit}
-        with tracking.training_run(context, current.name, tags) as tracked:
+        candidates = len(set(current.training.candidates))
+        with tracking.training_run(context, current.name, tags, candidates) as tracked:
             tracked.log_dataset(features.id, features.sha256, features.folder)
             training = train(
                 rows,
                 current,
                 on_candidate=lambda candidate: _track_candidate(tracked, candidate, tags),
+                on_failed=lambda name, trials: tracked.log_failed_candidate(
+                    name, {**tags, "candidate": name}, trials, current.metric
+                ),
                 model_source=model_source(home.home.project_file(current.name)),
                 earlier=open_earlier(home.home.models(current.name), current, rows),
                 on_progress=lambda step: write_progress(home.home, context.run.run_id, step),
@@ -137,16 +141,20 @@ def _evaluation(project: Project) -> Any:
     def evaluation(
         model: BundleVersion, features: TableVersion, home: HomeResource, tracking: Tracking
     ) -> Output[BundleVersion]:
+        from resources.registry import reconcile
         from tidemill.learn.assess import assess
+        from tidemill.learn.plots import evaluation_plots
 
         current = home.project(project.name)
         assessed = assess(home.home, home.state(), current, model.version, features.to_pandas())
-        tracking.add_evaluation(
-            assessed.info.provenance["mlflow_run_id"],
-            {f"test_{name}": interval.value for name, interval in assessed.evaluation.metrics.items()},
-            assessed.info.folder / "card.html",
-            assessed.plot,
-        )
+        if run_id := assessed.info.provenance.get("mlflow_run_id"):  # a model made elsewhere has no run
+            tracking.add_evaluation(
+                run_id,
+                {f"test_{name}": interval.value for name, interval in assessed.evaluation.metrics.items()},
+                [assessed.info.folder / name for name in ("card.html", "evaluation.json")],
+                {"evaluation": assessed.plot, **evaluation_plots(assessed.evaluation)},
+            )
+        reconcile(tracking, home.state(), current.name)
         return Output(
             model,
             metadata={

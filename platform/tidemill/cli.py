@@ -131,6 +131,8 @@ def _add_running(add: Add) -> None:
     logs.add_argument(
         "-n", "--lines", type=_count, default=50, metavar="N", help="last N lines (default: 50)"
     )
+    opened = add("open", commands.open_page, "a link to a page that no key is needed for; it works once")
+    opened.add_argument("page", choices=["mlflow"], help="mlflow: runs, plots and registered models")
     doctor = add("doctor", commands.doctor, "check this machine and this home, and say what to mend")
     doctor.add_argument("--json", action="store_true", help="for programs")
 

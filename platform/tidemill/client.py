@@ -46,6 +46,7 @@ from tidemill.client_types import (
     LabelStudioLink,
     Launched,
     LoggedPrediction,
+    MlflowLink,
     ModelDetail,
     ModelImport,
     Models,
@@ -256,6 +257,10 @@ class Client(Files):
         return cast(LabelStudioLink, self._post(f"{where}?{query}" if query else where, None))
 
     # Models and deployment
+
+    def mlflow_link(self) -> MlflowLink:
+        """A link to MLflow's pages that needs no key; it works once, within a minute. Their server is started."""
+        return cast(MlflowLink, self._post("/v1/mlflow/link", None))
 
     def models(self, project: str) -> Models:
         """All models, newest first, and the version that answers now."""

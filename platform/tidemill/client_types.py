@@ -393,6 +393,13 @@ class LabelStudioLink(TypedDict):
     seconds: int | None
 
 
+class MlflowLink(TypedDict):
+    """A way into MLflow's pages, once and within `seconds`."""
+
+    url: str
+    seconds: int
+
+
 class StartedRound(TypedDict):
     round: int
     tasks: int

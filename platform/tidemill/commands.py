@@ -103,6 +103,19 @@ def doctor(options: argparse.Namespace, home: Home) -> int:
     return 1 if any(finding.state == "wrong" for finding in findings) else 0
 
 
+def open_page(_options: argparse.Namespace, home: Home) -> int:
+    """Print a link into MLflow, whose server is started by asking for one."""
+    from tidemill.local import asking
+
+    with asking(home) as client:
+        link = client.mlflow_link()
+    print(link["url"])
+    print(
+        f"It works once, within {link['seconds']} seconds; the page is there after about a quarter of a minute."
+    )
+    return 0
+
+
 def demo(options: argparse.Namespace, home: Home) -> int:
     from tidemill.ops.demo import run_demo
 

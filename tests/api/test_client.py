@@ -106,6 +106,7 @@ def test_answers_keep_their_types(deployed: FastAPI, client: Client) -> None:
         "start_round",
         "undo_answer",
         "label_studio_link",  # tried in test_label_studio.py
+        "mlflow_link",  # tried in test_mlflow_pages.py
         # tried in test_imports.py
         "import_model",
         "model_import",

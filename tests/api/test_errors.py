@@ -15,6 +15,8 @@ JSON = {"Content-Type": "application/json"}
 ROUTES = [
     ("GET", "/v1/me"),
     ("GET", "/v1/audit"),
+    ("POST", "/v1/mlflow/link"),
+    ("GET", "/v1/mlflow/open"),
     ("GET", "/v1/projects"),
     ("GET", PROJECT),
     ("GET", f"{PROJECT}/files"),
@@ -86,7 +88,7 @@ ROUTES = [
 ]
 
 # Whoever comes with a ticket needs no key, and who comes with no ticket finds nothing.
-BY_TICKET = [("GET", "/v1/label-studio/open")]
+BY_TICKET = [("GET", "/v1/label-studio/open"), ("GET", "/v1/mlflow/open")]
 # A stranger is not told which projects there are; its secret comes before the project's name.
 BY_SECRET = f"{PROJECT}/label-studio/webhook"
 

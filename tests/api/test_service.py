@@ -13,7 +13,7 @@ from tidemill.home import CHECKOUT, Home
 from tidemill.settings import Settings
 
 # Label Studio and browsers come with no key but with a secret or a ticket.
-OF_STRANGERS = {"/v1/projects/{project}/label-studio/webhook", "/v1/label-studio/open"}
+OF_STRANGERS = {"/v1/projects/{project}/label-studio/webhook", "/v1/label-studio/open", "/v1/mlflow/open"}
 HEAVY = "pandas|sklearn|duckdb|pyarrow|numpy|scipy|dagster|mlflow|streamlit|matplotlib"
 
 

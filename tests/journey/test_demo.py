@@ -4,6 +4,7 @@ import ipaddress
 import re
 import time
 
+import httpx
 import psutil
 import pytest
 
@@ -88,6 +89,23 @@ def test_mlflow_remembers_each_candidate(box: Box) -> None:
     assert any(" trial 1" in name for name in names)
     for artifact in ("model.skops", "evaluation/card.html", "evaluation/evaluation.png"):
         assert list((box.home.mlflow / "artifacts").rglob(artifact))
+
+
+def test_mlflow_opens_on_demand_and_says_what_is_deployed(client: Client) -> None:
+    with httpx.Client(base_url=client.url, trust_env=False, timeout=30) as browser:
+        assert browser.get("/mlflow/").status_code == 401
+        assert browser.get(client.mlflow_link()["url"]).status_code == 303
+        until = time.monotonic() + 180
+        while (page := browser.get("/mlflow/")).status_code == 503:
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        assert page.status_code == 200
+        found = browser.get("/mlflow/ajax-api/2.0/mlflow/registered-models/search").json()
+    (model,) = (each for each in found["registered_models"] if each["name"] == f"tidemill-{PROJECT}")
+    version = {alias["alias"]: alias["version"] for alias in model["aliases"]}["champion"]
+    deployment = client.deployment(PROJECT)
+    assert deployment is not None
+    assert version == str(deployment["champion"])
 
 
 def test_nothing_listens_beyond_this_machine(box: Box) -> None:

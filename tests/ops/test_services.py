@@ -17,7 +17,7 @@ def site(tmp_path):
 
 def test_every_need_is_a_service_and_there_is_no_circle(site):
     services = {service.name: service for service in tidemill_services(site)}
-    assert set(services) == {"api", "ui", "dagster", "daemon", "code", "worker", "label-studio"}
+    assert set(services) == {"api", "ui", "dagster", "daemon", "code", "worker", "label-studio", "mlflow"}
     started: set[str] = set()
     while len(started) < len(services):
         ready = {name for name, service in services.items() if set(service.needs) <= started} - started

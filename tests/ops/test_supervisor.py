@@ -236,6 +236,22 @@ def test_project_files_reload_what_reads_them(box):
     assert box.record("worker").pid == before["worker"]
 
 
+def test_a_service_on_demand_runs_while_it_is_wanted(box):
+    box.add("one")
+    box.add("two", wanted_by="wanted", on_demand=True, optional=True)
+    box.up()
+    box.until_healthy()
+    assert box.state().service("two") is None
+    for _ in range(2):
+        (box.folder / "wanted").touch()
+        box.until(lambda: box.record("two").state == "healthy")
+        pid = box.record("two").pid
+        (box.folder / "wanted").unlink()
+        box.until(lambda: box.state().service("two") is None)
+        assert not psutil.pid_exists(pid)
+    assert box.record("one").restarts == 0
+
+
 def test_detached_start_waits_for_health_and_is_harmless_twice(box):
     told = box.add("web")
     said: list[str] = []

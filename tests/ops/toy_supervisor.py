@@ -20,6 +20,8 @@ def build(file: Path) -> list[Service]:
     for told in json.loads(file.read_text()):
         url = f"http://127.0.0.1:{told['port']}" if told.get("port") else None
         check = http_check(url, json_members={"service": "toy"}, timeout=0.5) if url else None
+        if wanted := told.pop("wanted_by", None):  # a file that is there while the service is wanted
+            told["wanted"] = (file.parent / wanted).exists
         services.append(
             Service(title=told["name"], env=dict(os.environ), cwd=file.parent, health=check, url=url, **told)
         )

@@ -1,6 +1,7 @@
 """What a training leaves in a real MLflow store on SQLite; no MLflow server is started."""
 
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from resources.tracking import MOST_TRIALS, Tracking, TrainingRun
+from resources import tracking
+from resources.tracking import Tracking, TrainingRun, shown_trials
 from tidemill.home import Home
 from tidemill.learn.search import Trial
 
@@ -18,7 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 
 
 @pytest.fixture
-def client(home: Home) -> Iterator[MlflowClient]:
+def client(home: Home, mlflow_store: Path) -> Iterator[MlflowClient]:
+    shutil.copy(mlflow_store, home.mlflow / "mlflow.db")
     uri, before = Tracking(root=str(home.root)).uri, mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(
@@ -55,15 +58,60 @@ def test_trials_are_below_their_candidate(client: MlflowClient, tmp_path: Path) 
     assert second.data.tags["dataset"] == "raw@1"
 
 
-def test_a_long_search_writes_no_more_than_the_most(client: MlflowClient, tmp_path: Path) -> None:
-    tried = [Trial({"depth": 3}, [0.5], 0.1)] * (MOST_TRIALS - 5)
+def test_candidates_share_what_is_written_of_trials(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "MOST_TRIALS", 12)
+    tried = [Trial({"depth": depth}, [0.5 + depth / 100], 0.1) for depth in range(20)]
     with mlflow.start_run():
-        tracked = TrainingRun(mlflow)
+        tracked = TrainingRun(mlflow, candidates=3)
         log(tracked, "forest", tried, tmp_path / "plots")
-        log(tracked, "linear", tried[:10], tmp_path / "plots")
-    assert len(runs(client, "tags.state = 'complete'")) == MOST_TRIALS
-    (candidate,) = runs(client, "attributes.run_name = 'linear'")
-    assert candidate.data.tags["trials"] == "5 of 10 written"
+        log(tracked, "linear", tried[:2], tmp_path / "plots")
+        log(tracked, "boosted", tried, tmp_path / "plots")
+    assert len(runs(client, "tags.state = 'complete'")) == 12
+    told = {
+        name: runs(client, f"attributes.run_name = '{name}'")[0] for name in ("forest", "linear", "boosted")
+    }
+    assert {name: run.data.tags["trials"] for name, run in told.items()} == {
+        "forest": "4 of 20 written",
+        "linear": "2 of 2 written",
+        "boosted": "6 of 20 written",  # and what the second left of its share
+    }
+
+
+def test_what_is_left_out_is_what_did_worse() -> None:
+    tried = [Trial({}, [score], 0.1) for score in (0.5, 0.9, 0.6, 0.8)]
+    tried.insert(2, Trial({}, [], 0.1, "failed", "no memory"))
+    assert [number for number, _ in shown_trials(tried, 5, "f1")] == [1, 2, 3, 4, 5]
+    assert [number for number, _ in shown_trials(tried, 3, "f1")] == [2, 3, 5]  # one failure says why
+    assert [number for number, _ in shown_trials(tried, 3, "rmse")] == [1, 3, 4]
+    assert shown_trials(tried, 0, "f1") == []
+
+
+def test_a_candidate_of_which_nothing_worked_is_a_run_that_failed(client: MlflowClient) -> None:
+    tried = [Trial({"depth": depth}, [], 0.1, "failed", "MemoryError: out of memory") for depth in range(3)]
+    with mlflow.start_run() as training:
+        TrainingRun(mlflow).log_failed_candidate("forest", {"dataset": "raw@1"}, tried, "f1")
+    (candidate,) = runs(client, "attributes.run_name = 'forest'")
+    assert candidate.info.status == "FAILED"
+    assert candidate.data.tags["error"] == "MemoryError: out of memory"
+    assert candidate.data.tags["mlflow.parentRunId"] == training.info.run_id
+    assert len(runs(client, f"tags.mlflow.parentRunId = '{candidate.info.run_id}'")) == 3
+    assert client.get_run(training.info.run_id).info.status == "FINISHED"
+
+
+def test_the_evaluation_is_added_to_a_run_that_has_ended(
+    client: MlflowClient, home: Home, tmp_path: Path
+) -> None:
+    with mlflow.start_run() as run:
+        pass
+    (card := tmp_path / "card.html").write_text("<p>card</p>")
+    plots = {"roc": b"PNG", "importance": b"PNG"}
+    Tracking(root=str(home.root)).add_evaluation(run.info.run_id, {"test_f1": 0.7}, [card], plots)
+    found = client.get_run(run.info.run_id)
+    assert (found.info.status, found.data.metrics["test_f1"]) == ("FINISHED", 0.7)
+    files = {file.path for file in client.list_artifacts(run.info.run_id, "evaluation")}
+    assert files == {"evaluation/card.html", "evaluation/roc.png", "evaluation/importance.png"}
 
 
 def test_the_table_version_is_the_dataset(client: MlflowClient, tmp_path: Path) -> None:

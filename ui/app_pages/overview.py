@@ -108,6 +108,11 @@ def links() -> None:
         st.link_button(
             "API reference", f"{found.api_url}/docs", icon=":material/open_in_new:", type="tertiary"
         )
+        if st.button("MLflow", icon=":material/science:", type="tertiary"):
+            with page.explained():
+                link = api().mlflow_link()
+                st.link_button("Open MLflow", link["url"], icon=":material/open_in_new:", type="tertiary")
+                st.caption(f"The link works once, for {link['seconds']} seconds.")
 
 
 def each_check(checks: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -53,7 +53,7 @@ class Tickets:
             raise Gone(
                 "This link no longer works",
                 detail="it was used before, or is older than a minute",
-                remedy="Press Open Label Studio on the page Label again.",
+                remedy="Ask for another where you found it, such as Open Label Studio on the page Label.",
             )
         return path, person
 

@@ -31,8 +31,10 @@ def plot_evaluation(evaluation: Evaluation) -> bytes:
 
 
 def evaluation_plots(evaluation: Evaluation) -> dict[str, bytes]:
-    """The same plots one by one, by name: confusion, roc, pr and calibration, or residuals."""
+    """The same plots one by one, by name: confusion, roc, pr and calibration, or residuals; also importance."""
     panels = _panels(evaluation) | ({"pr": _draw_precision_recall} if evaluation.pr else {})
+    if evaluation.importance and evaluation.importance["columns"]:
+        panels["importance"] = _draw_importance
     drawn = {}
     for name, draw in panels.items():
         figure = Figure(figsize=(3.8, 3.4), dpi=100, layout="constrained")
@@ -101,6 +103,23 @@ def _draw_residuals(axes: Axes, evaluation: Evaluation) -> None:
     ends = [min(*predicted, *actual), max(*predicted, *actual)]
     axes.plot(ends, ends, color=_GREY, linestyle=":", linewidth=1)
     axes.scatter(predicted, actual, s=9, color=_BLUE, alpha=0.6, linewidths=0)
+
+
+def _draw_importance(axes: Axes, evaluation: Evaluation) -> None:
+    assert evaluation.importance is not None
+    metric = evaluation.importance["metric"]
+    _dress(axes, f"Loss of {metric} when shuffled", "", "Permutation importance")
+    # Drawn from below, so that the most important stands on top.
+    shown = evaluation.importance["columns"][:_MOST_NAMED][::-1]
+    axes.barh(
+        range(len(shown)),
+        [found["drop"] for found in shown],
+        xerr=[found["std"] for found in shown],
+        color=_BLUE,
+        ecolor=_GREY,
+    )
+    axes.axvline(0, color=_GREY, linewidth=1)
+    axes.set_yticks(range(len(shown)), [_plain(found["column"]) for found in shown])
 
 
 def plot_candidates(training: Training) -> bytes:

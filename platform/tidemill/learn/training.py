@@ -132,6 +132,7 @@ def train(
     on_candidate: Callable[[Candidate], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     *,
+    on_failed: Callable[[str, list[Trial]], None] | None = None,
     model_source: bytes | None = None,
     trials: Mapping[str, int] | None = None,
     earlier: Earlier = NOTHING,
@@ -140,9 +141,9 @@ def train(
 
     Equal rows, project and seed give equal models, unless training.seconds ends the search: then `trials` of the
     earlier Training does. `model_source` is the project's model.py, where it names classes of it; `earlier`
-    is what is taken over from earlier versions. Raises
-    InvalidInput when there are too few labelled rows, one class or value only, nothing in any feature, no fold on
-    which the metric is defined, or when no setting of any candidate worked.
+    is what is taken over from earlier versions. `on_failed` is told the name and the trials of a candidate none of
+    whose settings worked. Raises InvalidInput when there are too few labelled rows, one class or value only,
+    nothing in any feature, no fold on which the metric is defined, or when no setting of any candidate worked.
     """
     started = time.perf_counter()
     rows = earlier.rows(features[features["_split"] == TRAIN].reset_index(drop=True))
@@ -152,7 +153,7 @@ def train(
     budget = Budget(project, trials)
     with threadpool_limits(limits=THREADS):
         baseline = work.baseline()
-        found = work.search(budget, on_candidate)
+        found = work.search(budget, on_candidate, on_failed)
         best, scored = work.fitted(found)
     adjusted = adjust(best.pipeline, scored, work.truth, work.folds, project)
     fitted = replace(best, pipeline=adjusted.pipeline)
@@ -232,7 +233,10 @@ class _Work:
         return Baseline(str(model.strategy), means, model)
 
     def search(
-        self, budget: Budget, on_candidate: Callable[[Candidate], None] | None
+        self,
+        budget: Budget,
+        on_candidate: Callable[[Candidate], None] | None,
+        on_failed: Callable[[str, list[Trial]], None] | None,
     ) -> list[tuple[Candidate, list[Outputs]]]:
         """Each candidate that worked, with the out-of-fold outputs of its best setting.
 
@@ -262,6 +266,8 @@ class _Work:
             told.add(search.name)
             if search.best is None:
                 self.notes.append(reason_of_absence(search))
+                if on_failed is not None:
+                    on_failed(search.name, search.trials)
                 return
             candidate = _candidate(search, noted[search.name], ended[search.name])
             found.append((candidate, kept[search.name]))

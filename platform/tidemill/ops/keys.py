@@ -196,6 +196,11 @@ class KeyRing:
         caller = self._callers.get(hash_of(key))
         return None if caller is None or _has_expired(caller) else caller
 
+    def caller_named(self, name: str) -> Caller | None:
+        """Whose key is called `name`, or None when there is none in force."""
+        found = next((caller for caller in self._callers.values() if caller.name == name), None)
+        return None if found is None or _has_expired(found) else found
+
     def caller_of_bearer(self, header: bytes) -> Caller | None:
         """Who comes with a header `Authorization: Bearer <key>`.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidemill.home import CHECKOUT, Home
-from tidemill.ops import label_studio
+from tidemill.ops import label_studio, mlflow_page
 from tidemill.ops.health import Check, grpc_check, heartbeat_check, http_check, ping_check
 from tidemill.ops.ports import url_of
 
@@ -47,6 +47,8 @@ class Service:
     reload_on_projects: bool = False
     # Started once this is true, at the start or when a project file changes; without it always.
     wanted: Callable[[], bool] | None = None
+    # Looked at each second: started as soon as it is wanted, ended when it is so no more.
+    on_demand: bool = False
     # Tidemill counts as running without it: it may take minutes to install.
     optional: bool = False
     settle: float = 1.0
@@ -85,6 +87,7 @@ def tidemill_services(site: Site) -> list[Service]:
         _code(site),
         _worker(site),
         _label_studio(site),
+        _mlflow(site),
     ]
 
 
@@ -246,4 +249,19 @@ def _label_studio(site: Site) -> Service:
         # The first time it is installed, which a slow mirror may take long over.
         start_timeout=1800.0,
         hang_after=90.0,
+    )
+
+
+def _mlflow(site: Site) -> Service:
+    """Behind the API alone: no port, and a socket that only this user may open."""
+    return Service(
+        name="mlflow",
+        title="MLflow",
+        command=[sys.executable, "-m", "resources.mlflow_server", str(site.home.root)],
+        env=environment(site),
+        cwd=site.checkout,
+        health=mlflow_page.health(site.home),
+        wanted=lambda: mlflow_page.is_wanted(site.home),
+        on_demand=True,
+        optional=True,
     )

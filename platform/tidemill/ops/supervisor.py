@@ -24,6 +24,7 @@ from tidemill.ops.watch import ProjectWatch
 _STARTING_TICK = 0.1
 _STEADY_TICK = 0.25
 _ROTATE_EVERY = 60.0
+_DEMAND_EVERY = 0.5
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,6 +45,7 @@ class Supervisor:
         self._stop_requests = 0
         self._ready = False
         self._rotate_at = 0.0
+        self._demand_at = 0.0
         self._write_failed = False
         self._unwritten = False
 
@@ -91,6 +93,7 @@ class Supervisor:
             now = time.monotonic()
             if watch.changed(now):
                 self._reload(now)
+            self._follow_demand(now)
             self._tick(now)
             if not self._ready and all(
                 runner.record.state == "healthy" for runner in self._runners if not runner.service.optional
@@ -128,6 +131,21 @@ class Supervisor:
         wanted = [service for service in self._dormant if service.wanted is None or service.wanted()]
         self._dormant = [service for service in self._dormant if service not in wanted]
         self._runners += [Runner(service, self._home, self._say) for service in wanted]
+
+    def _follow_demand(self, now: float) -> None:
+        """Start what is wanted on demand, end what nobody wants any more, and forget it once it has ended."""
+        if now < self._demand_at:
+            return
+        self._demand_at = now + _DEMAND_EVERY
+        for runner in [one for one in self._runners if one.service.on_demand]:
+            if runner.record.state == "stopped":
+                self._runners.remove(runner)
+                self._dormant.append(runner.service)
+                self._unwritten = True
+            elif runner.record.state != "stopping" and runner.service.wanted and not runner.service.wanted():
+                runner.stop(now)
+        if any(service.on_demand and service.wanted and service.wanted() for service in self._dormant):
+            self._wake()
 
     def _reload(self, now: float) -> None:
         self._wake()
