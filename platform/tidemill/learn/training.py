@@ -48,6 +48,8 @@ from tidemill.project_training import OWN_PREFIX
 
 # One thread: OpenMP waits by spinning, and beside the services on two cores two threads took longer than one.
 THREADS = 1
+# Told the name and the trials of a candidate none of whose settings worked.
+OnFailed = Callable[[str, list[Trial]], None] | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def train(
     on_candidate: Callable[[Candidate], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     *,
-    on_failed: Callable[[str, list[Trial]], None] | None = None,
+    on_failed: OnFailed = None,
     model_source: bytes | None = None,
     trials: Mapping[str, int] | None = None,
     earlier: Earlier = NOTHING,
@@ -141,9 +143,9 @@ def train(
 
     Equal rows, project and seed give equal models, unless training.seconds ends the search: then `trials` of the
     earlier Training does. `model_source` is the project's model.py, where it names classes of it; `earlier`
-    is what is taken over from earlier versions. `on_failed` is told the name and the trials of a candidate none of
-    whose settings worked. Raises InvalidInput when there are too few labelled rows, one class or value only,
-    nothing in any feature, no fold on which the metric is defined, or when no setting of any candidate worked.
+    is what is taken over from earlier versions. Raises InvalidInput when there are too few labelled
+    rows, one class or value only, nothing in any feature, no fold on which the metric is defined, or when no
+    setting of any candidate worked.
     """
     started = time.perf_counter()
     rows = earlier.rows(features[features["_split"] == TRAIN].reset_index(drop=True))
@@ -233,15 +235,9 @@ class _Work:
         return Baseline(str(model.strategy), means, model)
 
     def search(
-        self,
-        budget: Budget,
-        on_candidate: Callable[[Candidate], None] | None,
-        on_failed: Callable[[str, list[Trial]], None] | None,
+        self, budget: Budget, on_candidate: Callable[[Candidate], None] | None, on_failed: OnFailed
     ) -> list[tuple[Candidate, list[Outputs]]]:
-        """Each candidate that worked, with the out-of-fold outputs of its best setting.
-
-        Raises InvalidInput when none did.
-        """
+        """Each candidate that worked, with outputs of its best setting. Raises InvalidInput when none did."""
         counts = np.unique(self.truth, return_counts=True)[1].tolist() if self.classes else []
         searches = [
             CandidateSearch(
