@@ -95,12 +95,10 @@ class CompiledModel:
             self._sums: Function | None = None
             self._row: Function | None = None
             if model["kind"] == "linear":
-                self._coef, self._intercept = arrays["coef"], arrays["intercept"]
-                if self._coef.shape != (len(self._intercept), self._width):
+                coef, intercept = arrays["coef"], arrays["intercept"]
+                if coef.shape != (len(intercept), self._width):
                     raise ValueError("the weights do not fit the columns")
-                self._sums = sums_function(
-                    document["columns"], arrays, self._coef.tolist(), self._intercept.tolist()
-                )
+                self._sums = sums_function(document["columns"], arrays, coef.tolist(), intercept.tolist())
             else:
                 is_forest = model["kind"] == "forest"
                 self._row = row_function(document["columns"], self._width)
@@ -136,19 +134,25 @@ class CompiledModel:
         return row
 
     def matrix(self, records: Sequence[Values]) -> NDArray[np.float64]:
-        """The same for many records, encoded a column at a time."""
+        """The same for many records."""
+        if self._row is not None:
+            return np.array([self._row(record) for record in records], dtype=np.float64).reshape(
+                len(records), self._width
+            )
         matrix = np.zeros((len(records), self._width))
         for each in self._columns:
             each.fill([record[each.name] for record in records], matrix)
         return matrix
 
     def many(self, records: Sequence[Values]) -> list[list[float]]:
-        """The answers for many records, a matrix at a time."""
+        """The answers for many records; trees take them a matrix at a time."""
+        if self._sums is not None:
+            return [self._answer(self._sums(record)) for record in records]
+        assert self._trees is not None
         found: list[list[float]] = []
         for start in range(0, len(records), CHUNK):
             matrix = self.matrix(records[start : start + CHUNK])
-            raw = matrix @ self._coef.T + self._intercept if self._trees is None else self._trees.many(matrix)
-            found += [self._answer(row) for row in raw.tolist()]
+            found += [self._answer(row) for row in self._trees.many(matrix).tolist()]
         return found
 
     def _answer(self, raw: list[float]) -> list[float]:

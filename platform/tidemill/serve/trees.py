@@ -195,14 +195,15 @@ class Trees:
         return node
 
     def _summed(self, leaves: NDArray[Any]) -> NDArray[Any]:
-        # cumsum adds one after another, where sum would add in pairs and round otherwise than scikit-learn.
-        values = self._value[leaves]
+        # cumsum adds one after another, where sum would add in pairs and round otherwise than scikit-learn. Trees
+        # come first, so that each step adds a whole batch.
+        values = self._value[leaves.T]
         if self._is_mean:
-            mean: NDArray[Any] = values.cumsum(axis=1)[:, -1] / len(self._roots)
+            mean: NDArray[Any] = values.cumsum(axis=0)[-1] / len(self._roots)
             return mean
-        values = values.reshape(len(leaves), -1, self._outputs)
-        first = np.broadcast_to(self._baseline, (len(leaves), 1, self._outputs))
-        total: NDArray[Any] = np.concatenate([first, values], axis=1).cumsum(axis=1)[:, -1]
+        steps = values.reshape(-1, self._outputs, len(leaves)).transpose(0, 2, 1)
+        first = np.broadcast_to(self._baseline, (1, len(leaves), self._outputs))
+        total: NDArray[Any] = np.concatenate([first, steps]).cumsum(axis=0)[-1]
         return total
 
 
