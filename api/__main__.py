@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import socket
@@ -80,6 +81,9 @@ def serve(settings: Settings, *, is_worker: bool) -> int:
     except OSError as error:
         print(f"Port {port} of {settings.host} cannot be had: {error}", file=sys.stderr)
         return 2
+    # What was imported stays: looking through it for garbage again and again would hold up answers.
+    gc.collect()
+    gc.freeze()
     Server(config, app.state.context.stopping).run(sockets)
     return 0
 
