@@ -44,7 +44,7 @@ def main(rows: int, columns: int, folder: Path) -> None:
     features = pd.DataFrame(table)
     described = {name: Column(type=kind) for name, kind in kinds.items()}
     described["y"] = Column(type="category", role="target")
-    project = Project(name="large", task="binary", columns=described, training={"trials": 2})
+    project = Project(name="large", task="binary", columns=described, training={"trials": 1})
     began = time.perf_counter()
     found = train(features, project)
     trained = time.perf_counter()
