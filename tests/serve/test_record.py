@@ -163,6 +163,12 @@ def test_extra_fields_can_be_left_out() -> None:
     assert found.aside == {"pet_id": 3}
 
 
+def test_names_are_guessed_for_a_few_unknown_fields_only() -> None:
+    found = contract().check_each([{**GOOD, f"weigt{n}": 1} for n in range(20)] + [{"weight" * 50: 1}])
+    messages = [faults[0].message for faults in found if isinstance(faults, list)]
+    assert ["did you mean weight?" in message for message in messages] == [True] * 5 + [False] * 16
+
+
 def test_all_faults_of_all_records_are_listed() -> None:
     with pytest.raises(InvalidInput, match="2 of 3 records") as caught:
         contract().check_all([GOOD, {"weight": "x", "age": "y"}, 5])

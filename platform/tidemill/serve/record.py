@@ -21,6 +21,9 @@ INT64 = 2**63
 # Above this a float no longer tells neighbouring integers apart.
 EXACT_IN_FLOAT = 2**53
 MOST_FAULTS = 100
+# Looking for a column of a like name is slow, and a record may hold a hundred thousand unknown ones.
+MOST_HINTS = 5
+LONGEST_HINTED = 100
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?")
@@ -71,7 +74,7 @@ class RecordContract:
         self._unknown_categories, self._out_of_range = serving.unknown_categories, serving.out_of_range
         self._missing_fields, self._drops_extra = serving.missing_fields, serving.extra_fields == "flag"
 
-    def check(self, record: Any) -> CheckedRecord | list[RecordFault]:
+    def check(self, record: Any, hints: Hints | None = None) -> CheckedRecord | list[RecordFault]:
         """The record with its flags, or every fault it has.
 
         What a feature that is absent and a field the contract does not know come to is said by the project's
@@ -80,7 +83,7 @@ class RecordContract:
         """
         if not isinstance(record, Mapping):
             return [RecordFault("", _shown(record), "a record is an object of field names and values")]
-        work = _Work()
+        work = _Work(hints or Hints())
         for name, column in self._features.items():
             work.values[name] = self._taken(name, column, record, work)
         aside: dict[str, Any] = {}
@@ -94,7 +97,8 @@ class RecordContract:
 
     def check_each(self, records: Sequence[Any]) -> list[CheckedRecord | list[RecordFault]]:
         """What `check` says of each; records that are faults already (rows that could not be read) stay so."""
-        return [record if _is_faults(record) else self.check(record) for record in records]
+        hints = Hints()
+        return [record if _is_faults(record) else self.check(record, hints) for record in records]
 
     def check_all(self, records: Sequence[Any]) -> list[CheckedRecord]:
         """All records, or InvalidInput whose `faults` list record (from 0), field, found and message."""
@@ -145,10 +149,10 @@ class RecordContract:
         if self._drops_extra:
             work.flags.append(flag_of(name[:100], "extra_field", "ignored", _shown(value)))
         else:
-            work.faults.append(self._unknown(name, value))
+            work.faults.append(self._unknown(name, value, work.hints))
 
-    def _unknown(self, name: str, value: Any) -> RecordFault:
-        near = difflib.get_close_matches(name, self._names, n=1)
+    def _unknown(self, name: str, value: Any, hints: Hints) -> RecordFault:
+        near = difflib.get_close_matches(name, self._names, n=1) if hints.may(name) else []
         hint = f"; did you mean {near[0]}?" if near else ""
         return RecordFault(name[:100], _shown(value), f"the project has no such column{hint}")
 
@@ -162,10 +166,22 @@ class RecordContract:
         return str(value)
 
 
+class Hints:
+    """How many more unknown fields of a request are told which column they may have meant."""
+
+    def __init__(self) -> None:
+        self._left = MOST_HINTS
+
+    def may(self, name: str) -> bool:
+        self._left -= 1
+        return self._left >= 0 and len(name) <= LONGEST_HINTED
+
+
 class _Work:
     """What has been found of one record so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, hints: Hints) -> None:
+        self.hints = hints
         self.values: dict[str, Any] = {}
         self.flags: list[Flag] = []
         self.faults: list[RecordFault] = []
