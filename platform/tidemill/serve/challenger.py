@@ -9,7 +9,6 @@ Here belong the loop and the process. What is made of the lines is `serve/watchi
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -30,13 +29,13 @@ from tidemill.serve.challengers import withdraw
 from tidemill.serve.deployment import Challenger, Deployment
 from tidemill.serve.live import Loader
 from tidemill.serve.load_alerts import POLICY, withdraw_not_loaded
-from tidemill.serve.policy import Breach, Truths
+from tidemill.serve.paired_truths import Losses
+from tidemill.serve.policy import Breach
 from tidemill.serve.rollout_report import KEPT, read_whole, write_report
-from tidemill.serve.truths_of_pairs import truths_of_pairs
+from tidemill.serve.truths_of_pairs import losses_of_pairs
 from tidemill.serve.watching import Watching
 from tidemill.settings import load_settings
 from tidemill.store.events import EventLog
-from tidemill.store.segments import list_segments
 from tidemill.store.state import State, open_state
 from tidemill.store.tail import Tail
 
@@ -46,8 +45,8 @@ BACK = 1024 * 1024
 LOOK_SECONDS = 0.5
 REPORT_SECONDS = 1.0
 JUDGE_SECONDS = 0.5
-# A first look at truths, then when some came, this long after the last at the soonest.
-TRUTH_SECONDS = 2.0
+# Between two questions to the whole log about truths of older pairs.
+OLDER_SECONDS = 120.0
 
 logger = logging.getLogger("tidemill.rollout")
 
@@ -72,11 +71,14 @@ class Companion:
             home, seen.project, "predictions", places=places.get("predictions"), back=BACK
         )
         self._failures = Tail(home, seen.project, "challenger", places=places.get("challenger"), back=BACK)
+        self._truths = Tail(home, seen.project, "ground_truth", places=places.get("ground_truth"), back=BACK)
         self._log = EventLog(home, seen.project, "challenger")
         self._background = ThreadPoolExecutor(1, thread_name_prefix="truths")
-        self._counting: Future[Truths | None] | None = None
-        self._truth_mark: tuple[Any, ...] | None = None
-        self._truths_at = 0.0
+        self._asking: Future[dict[str, Losses]] | None = None
+        self._asked_at = float("-inf")
+        # Nothing is older than the first process of a stage.
+        self._goes_on_with = bool(kept)
+        self.watching.truths.missed = self._goes_on_with
         self._looked_at = 0.0
         self._reported_at = 0.0
         self._judged_at = 0.0
@@ -92,12 +94,15 @@ class Companion:
     def step(self) -> bool:
         """One round; whether more waits to be read."""
         at = time.monotonic()
+        # First the truths: what they are about was logged before them, and is read after.
+        truths = self._truths.read()
         news = self._predictions.read()
         self.watching.dropped += news.skipped
         self.watching.waiting = news.waiting
         self._write(self.watching.take(news.lines, at))
         self.watching.take_failures(self._failures.read().lines, at)
-        self._look_at_truths(at)
+        self.watching.truths.take(truths.lines)
+        self._look_at_older_pairs(at)
         if at - self._judged_at >= JUDGE_SECONDS:
             self._judged_at = at
             breach = self.watching.judge(at)
@@ -128,32 +133,22 @@ class Companion:
             self.watching.dropped += len(events)
             logger.warning("what the challenger said could not be logged: %s", error.title)
 
-    def _look_at_truths(self, at: float) -> None:
-        if self._counting is not None:
-            if not self._counting.done():
+    def _look_at_older_pairs(self, at: float) -> None:
+        """Ask the log about truths of what an earlier process paired: at the start, then when such a truth came."""
+        truths = self.watching.truths
+        if self._asking is not None:
+            if not self._asking.done():
                 return
             try:
-                self.watching.truths = self._counting.result()
+                truths.fill(self._asking.result())
             except Exception:  # whatever it was, errors, latency and drift are judged without
-                logger.exception("truths of project %s could not be counted", self._seen.project)
-            self._counting, self._truths_at = None, at
-        if at - self._truths_at < TRUTH_SECONDS:
-            return
-        mark = self._mark_of_truths()
-        if mark == self._truth_mark:
-            return
-        self._truth_mark = mark
-        self._counting = self._background.submit(
-            truths_of_pairs, self._home, self._project, self._seen.champion, self._challenger
-        )
-
-    def _mark_of_truths(self) -> tuple[Any, ...]:
-        """Changes when a truth is logged."""
-        found = []
-        for path in list_segments(self._home.log, self._seen.project, "ground_truth"):
-            with contextlib.suppress(FileNotFoundError):
-                found.append((path.name, path.stat().st_size))
-        return tuple(found)
+                logger.exception("older truths of project %s could not be read", self._seen.project)
+            self._asking, self._asked_at = None, at
+        if self._goes_on_with and truths.missed and at - self._asked_at >= OLDER_SECONDS:
+            truths.missed = False
+            self._asking = self._background.submit(
+                losses_of_pairs, self._home, self._project, self._seen.champion, self._challenger
+            )
 
     def _take_back(self, breach: Breach) -> None:
         version, project = self._challenger.version, self._seen.project
@@ -187,7 +182,11 @@ class Companion:
         )
 
     def _report(self) -> None:
-        places = {"predictions": self._predictions.places, "challenger": self._failures.places}
+        places = {
+            "predictions": self._predictions.places,
+            "challenger": self._failures.places,
+            "ground_truth": self._truths.places,
+        }
         report = self.watching.report() | {KEPT: {**self.watching.kept, "places": places}}
         try:
             write_report(self._home, self._seen.project, self._challenger.since, report)

@@ -1,4 +1,4 @@
-"""Champion and challenger where truth has come: their losses on the same records.
+"""Champion and challenger where truth has come: their losses on the same records, from the whole log.
 
 Here belongs the question to the log. What follows from the answer is `serve/policy.py`.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 from tidemill.home import Home
 from tidemill.project import Project
 from tidemill.serve.deployment import Challenger
-from tidemill.serve.policy import Truths, paired
-
-# The newest pairs at most.
-MOST_PAIRS = 20_000
+from tidemill.serve.paired_truths import MOST_PAIRS, Losses
 
 
-def truths_of_pairs(home: Home, project: Project, champion: int, challenger: Challenger) -> Truths | None:
+def losses_of_pairs(home: Home, project: Project, champion: int, challenger: Challenger) -> dict[str, Losses]:
     """Losses of both on the records that were answered since the challenger's stage began, by one of the two, where
     the other was asked besides and truth is known. The loss is 1 for a wrong label, the absolute error of a number.
     """
@@ -29,7 +26,7 @@ def truths_of_pairs(home: Home, project: Project, champion: int, challenger: Cha
         else "abs({0} - o.truth)"
     )
     query = (
-        f"SELECT {loss.format('o.predicted')}, {loss.format('c.label')} "
+        f"SELECT o.id, {loss.format('o.predicted')}, {loss.format('c.label')} "
         "FROM outcomes o JOIN challenger c ON c.prediction_id = o.id "
         "WHERE o.role = ? AND o.model_version = ? AND c.role = 'shadow' AND c.model_version = ? "
         "AND c.label IS NOT NULL AND o.truth IS NOT NULL "
@@ -39,5 +36,5 @@ def truths_of_pairs(home: Home, project: Project, champion: int, challenger: Cha
     with connect(home, project.name, project=project, memory="256MB") as con:
         rows = con.execute(query, [role, answered, beside, challenger.since_at]).fetchall()
     if challenger.stage == "canary":
-        rows = [(other, one) for one, other in rows]
-    return paired(rows)
+        return {prediction: (other, one) for prediction, one, other in rows}
+    return {prediction: (one, other) for prediction, one, other in rows}

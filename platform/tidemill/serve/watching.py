@@ -21,10 +21,10 @@ from tidemill.project import Project
 from tidemill.serve.comparison import Comparison
 from tidemill.serve.deployment import Deployment
 from tidemill.serve.live import Live
+from tidemill.serve.paired_truths import PairedTruths
 from tidemill.serve.plain import new_id
 from tidemill.serve.policy import (
     Breach,
-    Truths,
     judge_drift,
     judge_errors,
     judge_latency,
@@ -60,7 +60,7 @@ class Watching:
         self.dropped: int = kept.get("dropped", 0)
         self.last_error: str | None = kept.get("last_error")
         self.waiting = 0
-        self.truths: Truths | None = None
+        self.truths = PairedTruths(is_classification=project.is_classification)
         self.breach: Breach | None = None
         self._outcomes: deque[tuple[float, bool]] = deque(maxlen=MOST_IN_WINDOW)
         self._canary_ms: deque[tuple[float, float]] = deque(maxlen=MOST_IN_WINDOW)
@@ -129,7 +129,7 @@ class Watching:
             or judge_drift(
                 [one for _, one, _ in self._answers], [other for _, _, other in self._answers], policy
             )
-            or judge_quality(self.truths, policy, is_regression=not self._project.is_classification)
+            or judge_quality(self.truths.truths, policy, is_regression=not self._project.is_classification)
         )
         return self.breach
 
@@ -173,10 +173,11 @@ class Watching:
         }
 
     def _quality(self) -> dict[str, Any] | None:
-        if self.truths is None:
+        truths = self.truths.truths
+        if truths is None:
             return None
         measure = "share of wrong labels" if self._project.is_classification else "mean absolute error"
-        return {"measure": measure, **vars(self.truths)}
+        return {"measure": measure, **vars(truths)}
 
     def _failed(self, error: str | None) -> None:
         self.errors += 1
@@ -220,7 +221,9 @@ class Watching:
         theirs = {"label": score.label, "score": score.score, "probabilities": score.probabilities}
         pair = (theirs, event) if self.is_canary else (event, theirs)
         self.comparison.add(*pair)
-        self._answers.append((at, pair[0]["label"], pair[1]["label"]))
+        labels = pair[0]["label"], pair[1]["label"]
+        self._answers.append((at, *labels))
+        self.truths.add_pair(event["id"], event["entity_id"], *labels)
         if is_timed and not self.is_canary:
             self.comparison.challenger.add(milliseconds)
         return self._row(event, error=None, latency_ms=round(milliseconds, 3), **theirs)
