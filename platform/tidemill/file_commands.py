@@ -30,8 +30,13 @@ def files(options: argparse.Namespace, home: Home) -> int:
     if options.json:
         print(json.dumps({"files": records, "waiting": waiting}, indent=2, default=str))
         return 0
-    known = {record["name"] for record in records if record["status"] == "received"}
-    shown = [["", name, "waits", None, None, None, None] for name in waiting if name not in known]
+    # What a source landed bears the file's id in its name; it is listed once, by its record.
+    known = [(record["id"], record["name"]) for record in records if record["status"] == "received"]
+    shown = [
+        ["", name, "waits", None, None, None, None]
+        for name in waiting
+        if not any(f"__{file_id}__" in name or name == called for file_id, called in known)
+    ]
     shown += [
         [
             record["id"],
