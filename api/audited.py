@@ -57,7 +57,7 @@ class Audited:
             raise
 
     async def _tell(self, scope: Scope, status: int) -> None:
-        caller: Caller | None = scope["state"].get("caller")
+        caller: Caller | None = scope["state"].get("asking")
         template = getattr(scope.get("route"), "path", None)
         if caller is None or template is None or (scope["method"], template) in TOLD_ELSEWHERE:
             return

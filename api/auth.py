@@ -33,6 +33,9 @@ async def require_caller(
     Raises Unauthorized, TooManyRequests, or Forbidden: first for the project, so that nobody learns which there
     are, then for the role.
     """
+    found: Caller | None = getattr(request.state, "caller", None)
+    if found is not None:
+        return found  # the route's class asked already
     if credentials is None:
         raise Unauthorized(
             "A key is needed",
@@ -40,9 +43,10 @@ async def require_caller(
             remedy="`tidemill status` names the file that holds the owner's key.",
         )
     caller = await known(context, credentials.credentials)
-    request.state.caller = caller
+    request.state.asking = caller  # for the audit log, which tells refused ones too
     hold_rate(context, caller)
     _hold_rights(request, caller)
+    request.state.caller = caller
     return caller
 
 

@@ -45,14 +45,18 @@ async def pieces(request: Request, limit: int, what: str) -> AsyncIterator[bytes
         yield piece
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, without its Content-Encoding. Raises InvalidInput, TooLarge, TooSlow or UnsupportedEncoding."""
+async def sent_body(request: Request, limit: int) -> bytes:
+    """The body as it was sent. Raises TooLarge or TooSlow."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            parts = [piece async for piece in pieces(request, limit, "The body")]
+            return b"".join([piece async for piece in pieces(request, limit, "The body")])
     except TimeoutError:
         raise _too_slow() from None
-    data = b"".join(parts)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, without its Content-Encoding. Raises InvalidInput, TooLarge, TooSlow or UnsupportedEncoding."""
+    data = await sent_body(request, limit)
     if encoding := ",".join(request.headers.getlist("content-encoding")):
         unpacked = inflated(data, encoding, limit)
         if unpacked is None:

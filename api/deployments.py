@@ -13,12 +13,18 @@ from api.answers import answer
 from api.auth import Actor, require_key
 from api.body import body_of
 from api.context import Context, Ctx, KnownName, KnownProject
+from api.idempotency import OnceRoute
 from api.schema_out import COMPARISON, DEPLOYMENT, ok
 from api.schemas import CanaryCreate, Change, DeploymentCreate, ShadowCreate, body_schema
 from tidemill.errors import NotFound
 from tidemill.serve.deployment import Deployment
 
-router = APIRouter(prefix="/v1/projects/{project}", tags=["models"], dependencies=[Depends(require_key)])
+router = APIRouter(
+    prefix="/v1/projects/{project}",
+    tags=["models"],
+    dependencies=[Depends(require_key)],
+    route_class=OnceRoute,
+)
 
 Version = Annotated[int, PathParameter(ge=1, le=10**9)]
 ChangeBody = Annotated[Change, Depends(body_of(Change))]

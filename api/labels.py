@@ -12,6 +12,7 @@ from api.answers import answer
 from api.auth import require_key
 from api.body import body_of
 from api.context import Context, Ctx, KnownProject
+from api.idempotency import OnceRoute
 from api.schema_out import (
     AGREEMENT,
     ANNOTATORS,
@@ -28,7 +29,10 @@ from tidemill.errors import Conflict
 from tidemill.project import Project
 
 router = APIRouter(
-    prefix="/v1/projects/{project}/labels", tags=["labels"], dependencies=[Depends(require_key)]
+    prefix="/v1/projects/{project}/labels",
+    tags=["labels"],
+    dependencies=[Depends(require_key)],
+    route_class=OnceRoute,
 )
 
 Annotator = Annotated[str, Query(min_length=1, max_length=100, description="Who wants to answer.")]

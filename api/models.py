@@ -11,12 +11,18 @@ from starlette.responses import Response
 from api.answers import answer
 from api.auth import require_key
 from api.context import Context, Ctx, KnownName
+from api.idempotency import OnceRoute
 from api.schema_out import MODELS, ONE_MODEL, ok, problems
 
 if TYPE_CHECKING:
     from tidemill.learn.bundle_info import BundleInfo
 
-router = APIRouter(prefix="/v1/projects/{project}", tags=["models"], dependencies=[Depends(require_key)])
+router = APIRouter(
+    prefix="/v1/projects/{project}",
+    tags=["models"],
+    dependencies=[Depends(require_key)],
+    route_class=OnceRoute,
+)
 
 # A card holds names from the data: whatever they are, a browser runs and fetches nothing.
 CARD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"

@@ -12,11 +12,17 @@ from starlette.responses import Response
 from api.answers import answer
 from api.auth import Actor, require_key
 from api.context import Context, Ctx, KnownName, KnownProject
+from api.idempotency import OnceRoute
 from api.schema_out import ALERTS, DRIFT, LAUNCHED, ONE_ALERT, QUALITY, ok
 from api.training import launched
 from tidemill.project import Project
 
-router = APIRouter(prefix="/v1/projects/{project}", tags=["monitoring"], dependencies=[Depends(require_key)])
+router = APIRouter(
+    prefix="/v1/projects/{project}",
+    tags=["monitoring"],
+    dependencies=[Depends(require_key)],
+    route_class=OnceRoute,
+)
 
 AlertState = Literal["open", "acknowledged", "resolved"]
 

@@ -16,6 +16,7 @@ from api.auth import Actor, require_key
 from api.body import read_body, read_json
 from api.context import Context, Ctx, KnownName, KnownProject, RequestId
 from api.forms import Form, form_of, in_form, with_forms, with_forms_out
+from api.idempotency import OnceRoute
 from api.schema_out import LOGGED_LIST, ONE_LOGGED, PREDICTED, RECEIPT, ok
 from api.schemas import TruthCreate, body_schema, inlined
 from api.truths import accept_truths, truths_of
@@ -25,7 +26,12 @@ from tidemill.serve.prediction import Prediction
 from tidemill.serve.record import MOST_FAULTS, RecordFault
 from tidemill.serve.service import PredictionService
 
-router = APIRouter(prefix="/v1/projects/{project}", tags=["predictions"], dependencies=[Depends(require_key)])
+router = APIRouter(
+    prefix="/v1/projects/{project}",
+    tags=["predictions"],
+    dependencies=[Depends(require_key)],
+    route_class=OnceRoute,
+)
 
 _RECORD: dict[str, Any] = {
     "type": "object",

@@ -139,7 +139,7 @@ class PredictionRoute:
             elif name == b"x-request-id" and request_id is None:
                 given = value.decode("latin-1")
                 request_id = given if REQUEST_ID.fullmatch(given) else None
-            elif name in FORMS and not is_plain(name, value):
+            elif name == b"idempotency-key" or (name in FORMS and not is_plain(name, value)):
                 return None
         caller = None if bearer is None else self._keys.caller_of_bearer(bearer)
         if caller is None or not caller.reaches(project) or self._rates.wait(caller) > 0:

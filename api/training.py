@@ -13,7 +13,7 @@ from api.auth import Actor, require_key
 from api.body import body_of
 from api.context import Context, Ctx, KnownName, KnownProject
 from api.event_stream import Event, follow
-from api.idempotency import OnceOnly
+from api.idempotency import OnceOnly, OnceRoute
 from api.run_documents import require_run, show_runs, show_trainings
 from api.schema_out import LAUNCHED, ONE_RUN, RUNS, TRAINING, TRAINING_EVENTS, TRAININGS, ok, stream
 from api.schemas import TrainingCreate, TrainingEnd, body_schema
@@ -32,7 +32,10 @@ from tidemill.ops.runs import (
 from tidemill.store.idempotency import Claim
 
 router = APIRouter(
-    prefix="/v1/projects/{project}", tags=["training and runs"], dependencies=[Depends(require_key)]
+    prefix="/v1/projects/{project}",
+    tags=["training and runs"],
+    dependencies=[Depends(require_key)],
+    route_class=OnceRoute,
 )
 
 FIRST = "a training waits for the first file"

@@ -122,14 +122,14 @@ def test_who_changed_what_is_written_down(
 ) -> None:
     looking = key_for("looker")
     denied = http.post(f"{PETS}/trainings", json={}, headers=looking)
-    client.start_training("pets", reason="secret reasons stay in the run")
+    client.start_drift("pets")
     client.projects()
     with pytest.raises(ApiError):
-        client.rollback("pets", "nothing to go back to")
+        client.rollback("pets", "reasons stay in the history")
     entries = client.audit()
     assert [(one["actor"], one["action"], one["status"]) for one in entries] == [
         ("owner", "POST /v1/projects/{project}/rollback", 409),
-        ("owner", "POST /v1/projects/{project}/trainings", 202),
+        ("owner", "POST /v1/projects/{project}/drift", 202),
         ("looker", "POST /v1/projects/{project}/trainings", 403),
     ]
     assert entries[2]["request_id"] == denied.headers["x-request-id"]
@@ -137,7 +137,7 @@ def test_who_changed_what_is_written_down(
     assert audit.verify(app.state.context.state)[0] == 3
     assert looking["Authorization"][7:] not in repr(entries)
     assert http.get("/v1/audit", headers=looking).status_code == 403
-    assert "secret reasons" not in repr(entries)
+    assert "reasons stay" not in repr(entries)
 
 
 def test_a_full_audit_log_is_told_and_does_not_belie_the_answer(
@@ -147,7 +147,7 @@ def test_a_full_audit_log_is_told_and_does_not_belie_the_answer(
         raise OperationalError("INSERT", {}, Exception("disk I/O error"))
 
     monkeypatch.setattr("api.audited.audit.append", away)
-    assert client.start_training("pets")["status"] == "queued"
+    assert client.start_drift("pets")["id"]
     assert "is missing in the audit log" in caplog.text
     assert "tidemill_unaudited_total 1.0" in http.get("/metrics").text
 

@@ -76,7 +76,7 @@ def test_two_at_once_are_done_once(state: State) -> None:
 
 
 def test_a_try_that_a_crash_cut_off_is_taken_up(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    idempotency._claim(state, "ada", "k", "r", 60.0)  # and the process dies
+    idempotency.claim_or_answer(state, "ada", "k", "r", 60.0)  # and the process dies
     with pytest.raises(StillUnderWay):
         ask(state)
     monkeypatch.setattr(idempotency, "CLAIM_SECONDS", 0.0)

@@ -55,19 +55,33 @@ def answer_once(
 
     Raises InvalidInput when the key stands for another request, StillUnderWay while the first try goes on.
     """
-    found = _claim(state, actor, key, request, keep_seconds)
+    found = claim_or_answer(state, actor, key, request, keep_seconds)
     if not isinstance(found, Claim):
         return found, True
     try:
         made = do(found)
     except BaseException:
-        _update(state, actor, key, claimed_at=0.0)
+        release(state, actor, key)
         raise
-    _update(state, actor, key, answer=made)
+    keep_answer(state, actor, key, made)
     return made, False
 
 
-def _claim(state: State, actor: str, key: str, request: str, keep_seconds: float) -> Claim | Answer:
+def release(state: State, actor: str, key: str) -> None:
+    """Give a claim back: the request did not end well and may be tried again at once."""
+    _update(state, actor, key, claimed_at=0.0)
+
+
+def keep_answer(state: State, actor: str, key: str, answer: Answer) -> None:
+    """Write the answer of a claimed request down, to be given again."""
+    _update(state, actor, key, answer=answer)
+
+
+def claim_or_answer(state: State, actor: str, key: str, request: str, keep_seconds: float) -> Claim | Answer:
+    """The right to do a request, to be ended with `keep_answer` or `release`; or the answer it has already.
+
+    Raises as `answer_once`.
+    """
     table, now = idempotency_keys, time.time()
     with state.begin() as connection:
         connection.execute(sa.delete(table).where(table.c.expires_at < now))
