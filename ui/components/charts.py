@@ -42,7 +42,7 @@ def curves(
 
 
 def calibration(bins: Sequence[Mapping[str, float]]) -> alt.Chart:
-    """Observed share against predicted probability; the size of a point tells its rows."""
+    """Observed share against predicted probability, with its 95 % interval; the size of a point tells its rows."""
     x, y = "Predicted probability", "Observed share"
     points = (
         alt.Chart(pd.DataFrame(list(bins)))
@@ -50,13 +50,17 @@ def calibration(bins: Sequence[Mapping[str, float]]) -> alt.Chart:
         .encode(x=_unit(alt.X, "predicted", x), y=_unit(alt.Y, "observed", y))
     )
     dots = points.mark_circle(color=MAIN, opacity=1).encode(
-        size=alt.Size("rows:Q", legend=None, scale=alt.Scale(range=[25, 220])),
+        size=alt.Size("rows:Q", legend=None, scale=alt.Scale(range=[20, 140])),
         tooltip=[
             alt.Tooltip("predicted:Q", title="Predicted", format=".3f"),
             alt.Tooltip("observed:Q", title="Observed", format=".3f"),
             alt.Tooltip("rows:Q", title="Rows"),
         ],
     )
+    # Models made before intervals were kept have none.
+    if all("low" in one for one in bins):
+        bars = alt.Chart(pd.DataFrame(list(bins))).mark_rule(color=MAIN, strokeWidth=1.5, opacity=0.5)
+        dots = bars.encode(x=_unit(alt.X, "predicted", x), y=_unit(alt.Y, "low", y), y2="high:Q") + dots
     return _sized(_diagonal(x, y) + points + dots)
 
 
@@ -126,7 +130,8 @@ def intervals(rows: Sequence[Mapping[str, Any]], title: str) -> alt.Chart:
     frame = pd.DataFrame(list(rows))
     order = list(frame["name"])
     y = alt.Y("name:N", title=None, sort=order)
-    scale = alt.Scale(zero=False, nice=True)
+    # Room at both ends, or an interval up to 1 and its label would be cut.
+    scale = alt.Scale(zero=False, nice=True, padding=12)
     base = alt.Chart(frame).encode(y=y)
     rules = base.mark_rule(strokeWidth=2, color=MAIN).encode(
         x=alt.X("low:Q", title=title, scale=scale, axis=alt.Axis(tickCount=8)), x2="high:Q"
