@@ -14,8 +14,8 @@ FLAML lives in an environment of its own under ~/.cache/tidemill-bench, which th
 
     ./tidemill bench training.py [--quick] [--json FILE] [--seconds N] [--parts overhead quality memory]
 
-`--quick` (the small overhead alone) ends within 50 s. All of it takes about 24 minutes on two quiet cores: overhead
-6, quality 15 (three sides on six sets of 45 s each), memory 3.
+`--quick` (the small overhead alone) ends within 50 s. All of it takes about 25 minutes on two quiet cores: overhead
+6, quality 14 (three sides on six sets of 40 s each), memory 5.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="the overhead of one short search on few rows")
     parser.add_argument("--json", type=Path, help="write the results to this file")
-    parser.add_argument("--seconds", type=float, default=45.0, help="of search, for each side's quality")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of search, for each side's quality")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     results: dict[str, float] = {}
