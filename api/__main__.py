@@ -14,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from api.workers import Workers, worker_command
+from api.workers import Workers, end_with_parent, worker_command
 from tidemill.errors import TidemillError
 from tidemill.home import Home
 from tidemill.settings import Settings, load_settings
@@ -62,6 +62,7 @@ def serve(settings: Settings, *, is_worker: bool) -> int:
     port = settings.api_port or DEFAULT_PORT
     if is_worker:
         app.state.context.metrics.share(counts_of(Home.find()))
+        end_with_parent()
     else:
         print(f"Tidemill's API listens on http://{settings.host}:{port}", flush=True)
     config = uvicorn.Config(

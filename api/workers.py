@@ -8,10 +8,12 @@ runs one.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -19,6 +21,7 @@ from types import FrameType
 LOOK_SECONDS = 0.1
 # A worker that ends so soon after its start will not do better at the next.
 TOO_SOON = 2.0
+PARENT_SECONDS = 0.5
 
 
 class Workers:
@@ -64,6 +67,18 @@ class Workers:
         for process, _ in self._running:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
+
+
+def end_with_parent() -> None:
+    """End this worker when its parent is gone: killed with -9 it tells nobody, and the port would stay taken."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch the parent", daemon=True).start()
 
 
 def worker_command() -> list[str]:

@@ -44,7 +44,10 @@ def test_a_killed_worker_is_replaced_and_one_signal_ends_all(home: Home) -> None
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(SECONDS) == 0
         assert not any(worker.is_running() for worker in workers)
-        assert (home.run / "api-counts").is_dir()
+        served.start()
+        workers = [psutil.Process(pid) for pid in until_two_answer(served)]
+    # Leaving it killed the parent with -9.
+    assert psutil.wait_procs(workers, timeout=SECONDS)[1] == []
 
 
 def test_workers_that_cannot_start_end_the_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
