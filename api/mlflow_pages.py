@@ -70,7 +70,7 @@ async def pass_on(path: str, context: Ctx, request: Request) -> Response:
         )  # what MLflow says without a gateway of its own, which is not let through
     check_allowed(request, path)
     if is_note(request, path):
-        request.state.caller = caller  # from here on it is in the audit log
+        request.state.asking = caller  # from here on it is in the audit log
         check_may_note(caller)
     want(context.home)
     try:
