@@ -153,6 +153,7 @@ def test_a_cell_that_is_plain_has_the_value_that_casting_gives(texts: list[str],
             )
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     kind=st.sampled_from(["integer", "float", "date", "datetime"]),
     odd=st.sets(st.integers(0, 4999), max_size=7),
@@ -209,6 +210,7 @@ def test_hashes_met_again_are_all_but_the_first_of_each(batches: list[list[int]]
             before.add(value)
 
 
+@settings(deadline=None)
 @given(
     batches=st.lists(
         st.lists(st.integers(0, 40)).flatmap(lambda batch: st.sampled_from([batch, sorted(batch)]))
