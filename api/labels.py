@@ -54,7 +54,7 @@ def get_labelling(project: KnownProject, context: Ctx) -> Response:
     status_code=201,
     summary="Ask about more rows",
     openapi_extra=body_schema(RoundCreate, ("Twenty rows", {"budget": 20})),
-    responses=ok(ROUND, status=201),
+    responses=ok(ROUND, 409, status=201),
 )
 def start_round(
     project: KnownProject, context: Ctx, body: Annotated[RoundCreate, Depends(body_of(RoundCreate))]
@@ -72,7 +72,7 @@ def start_round(
     return answer(document, 201)
 
 
-@router.get("/next", summary="The next row to answer about", responses=ok(NEXT_TASK))
+@router.get("/next", summary="The next row to answer about", responses=ok(NEXT_TASK, 409))
 def next_task(project: KnownProject, context: Ctx, annotator: Annotator) -> Response:
     """A row that this person has not answered or skipped; `task` is null when there is none."""
     page = _page(context, project)
@@ -88,7 +88,7 @@ def next_task(project: KnownProject, context: Ctx, annotator: Annotator) -> Resp
         AnswerCreate,
         ("A class", {"row": "P-0042", "label": "benign", "annotator": "ada", "lead_seconds": 4.2}),
     ),
-    responses=ok(ONE_ANSWER),
+    responses=ok(ONE_ANSWER, 409),
 )
 def give_answer(
     project: KnownProject, context: Ctx, body: Annotated[AnswerCreate, Depends(body_of(AnswerCreate))]
@@ -107,7 +107,7 @@ def give_answer(
     "/undo",
     summary="Take back the last answer",
     openapi_extra=body_schema(UndoCreate, ("Of one person", {"annotator": "ada"})),
-    responses=ok(UNDONE),
+    responses=ok(UNDONE, 409),
 )
 def undo(
     project: KnownProject, context: Ctx, body: Annotated[UndoCreate, Depends(body_of(UndoCreate))]
