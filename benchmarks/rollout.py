@@ -27,7 +27,7 @@ from typing import Any
 
 import psutil
 from answering.model import NAME, PROJECT, make
-from serving import ask, free_port, owner_key, server, wait_for
+from serving import Server, ask, free_port, owner_key, server, wait_for
 
 from tidemill.client import ApiError, Client
 from tidemill.home import CHECKOUT, Home
@@ -49,6 +49,7 @@ class Place:
         self.home, self.state, self.port = home, state, port
         self.fault = fault
         self.key = owner_key(home)
+        self.asked = Server("ours", port, PATH, key=self.key)
         self.client = Client(f"http://127.0.0.1:{port}", self.key)
 
     def shadow(self) -> None:
@@ -115,7 +116,7 @@ def running(home: Home, state: State, fault: Path, body: bytes, *, faulty: bool 
         environment |= {"PYTHONPATH": f"{FAULTY}{os.pathsep}{CHECKOUT}", "TEST_FAULT": str(fault)}
     with server([sys.executable, "-m", "api"], **environment):
         place = Place(home, state, port, fault)
-        wait_for(port, PATH, body, {"Authorization": f"Bearer {place.key}"})
+        wait_for(place.asked, body)
         yield place
         place.client.close()
 
@@ -133,7 +134,7 @@ def shadowed(
             for is_shadowed in (False, True) if turn % 2 == 0 else (True, False):
                 if is_shadowed:
                     place.shadow()
-                both[is_shadowed] = ask(place.port, PATH, place.key, body, connections, seconds)
+                both[is_shadowed] = ask(place.asked, PATH, [body], connections, seconds)
                 if is_shadowed:
                     report = place.report()
                     place.withdraw()
