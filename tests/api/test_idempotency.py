@@ -76,5 +76,5 @@ def test_every_post_says_that_it_takes_a_key_or_is_known_by_its_content(app: Fas
         and all(each["name"].lower() != "idempotency-key" for each in methods["post"].get("parameters", []))
     }
     by_content = {"/files", "/records", "/uploads", "/models/imports", "/batch-predictions"}
-    tickets = {"/label-studio/link", "/label-studio/webhook"}
+    tickets = {"/label-studio/link", "/label-studio/webhook", "/v1/mlflow/link"}
     assert without == by_content | tickets
