@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,8 @@ from serving import Server, ask, free_port, owner_key, server, wait_for
 from tidemill.client import ApiError, Client
 from tidemill.home import CHECKOUT, Home
 from tidemill.serve.deployment import current, deploy
-from tidemill.store.state import State, open_state
+from tidemill.store.events import EventLog
+from tidemill.store.state import State, now, open_state
 
 PATH = f"/v1/projects/{NAME}/predictions"
 FAULTY = CHECKOUT / "tests" / "api" / "faulty"
@@ -193,7 +195,7 @@ def taken_back(place: Place, records: list[Any]) -> dict[str, float]:
             time.sleep(2)
             place.fault.write_text(fault)
             began = time.perf_counter()
-            until(lambda: (now := current(place.state, NAME)) is not None and now.challenger is None)
+            until(lambda: (live := current(place.state, NAME)) is not None and live.challenger is None)
             found[f"taken_back_seconds_{kind}"] = time.perf_counter() - began
         last = place.client.deployment(NAME)["history"][0]
         if last["actor"] != "rollout policy" or (last["detail"] or {}).get("kind") != kind:
@@ -205,6 +207,8 @@ def taken_back(place: Place, records: list[Any]) -> dict[str, float]:
 def asking(place: Place, records: list[Any], *, send_truths: bool) -> Iterator[None]:
     """About 100 requests/s from 4 threads; with truths, which agree with the champion and not with the canary."""
     stop = threading.Event()
+    # Into the log at once: the route first looks for the prediction in all of what was asked before.
+    truths = EventLog(place.home, NAME, "ground_truth")
 
     def ask_on(offset: int) -> None:
         with Client(f"http://127.0.0.1:{place.port}", place.key) as client:
@@ -216,7 +220,7 @@ def asking(place: Place, records: list[Any], *, send_truths: bool) -> Iterator[N
                     label = answer["label"]
                     if answer["role"] == "canary" and place.fault.read_text():
                         label = "no" if label == "yes" else "yes"
-                    client.send_truths(NAME, [{"prediction_id": answer["id"], "label": label}])
+                    truths.append([truth_of(answer["id"], label)])
                 time.sleep(0.04)
 
     threads = [threading.Thread(target=ask_on, args=(number * 17,), daemon=True) for number in range(4)]
@@ -226,6 +230,18 @@ def asking(place: Place, records: list[Any], *, send_truths: bool) -> Iterator[N
     stop.set()
     for thread in threads:
         thread.join()
+
+
+def truth_of(prediction: str, label: Any) -> dict[str, Any]:
+    known = {"prediction_id": prediction, "entity_id": None, "label": label}
+    return {
+        "id": uuid.uuid4().hex,
+        "at": now(),
+        "project": NAME,
+        "observed_at": None,
+        "source": "bench",
+        **known,
+    }
 
 
 def until(fine: Callable[[], Any], pause: float = 0.05) -> Any:
