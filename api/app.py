@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from api import (
@@ -100,7 +101,15 @@ def create_app(
     in_flight = InFlight(max_in_flight or settings.requests_at_once)
     context.metrics.in_flight.set_function(lambda: in_flight.count)
     app.add_middleware(Audited, context=context)
-    app.add_middleware(Front, metrics=context.metrics, in_flight=in_flight)
+    app.add_middleware(Front, metrics=context.metrics, in_flight=in_flight, access_log=context.access_log)
+    if origins := [each.strip() for each in settings.cors_origins.split(",") if each.strip()]:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "x-request-id"],
+            expose_headers=["x-request-id", "retry-after", "idempotency-replayed", "location"],
+        )
     app.predictions = PredictionRoute(app.ordinary, context, in_flight)
     problems.install(app)
     for module in ROUTERS:

@@ -13,6 +13,7 @@ import anyio
 from fastapi import Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.access_log import AccessLog
 from api.metrics import Metrics
 from api.mlflow_session import Sessions
 from tidemill.errors import TidemillError
@@ -21,6 +22,7 @@ from tidemill.labels.hints import Hints
 from tidemill.labels.label_studio_login import Tickets
 from tidemill.ops.access import RateLimits
 from tidemill.ops.keys import KeyRing
+from tidemill.ops.oidc import Issuer
 from tidemill.ops.runs import RunClient
 from tidemill.project import Project
 from tidemill.serve.keeper import Keeper
@@ -51,6 +53,8 @@ class Context:
         self.runs = runs
         self.home_id = home_id
         self.keys = KeyRing(state)
+        self.issuer = _issuer(settings)
+        self.access_log = AccessLog(is_on=settings.access_log)
         self.rates = RateLimits(settings.requests_per_second)
         self.metrics = Metrics()
         self.tickets = Tickets()
@@ -136,6 +140,17 @@ class Context:
                 except TidemillError as error:
                     logger.error("closing a log: %s", " ".join(str(error).splitlines()))
             self._logs.clear()
+
+
+def _issuer(settings: Settings) -> Issuer | None:
+    if settings.oidc_issuer is None:
+        return None
+    return Issuer(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        roles=settings.oidc_roles_claim,
+        projects=settings.oidc_projects_claim,
+    )
 
 
 def _context(request: Request) -> Context:

@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access_log import AccessLog
 from api.metrics import Metrics
 from api.problems import RETRY_AFTER, problem, unexpected
 
@@ -36,10 +37,11 @@ class InFlight:
 class Front:
     """ASGI middleware. Requests beyond the limit of `in_flight` get 429 with Retry-After, at once."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, in_flight: InFlight) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, in_flight: InFlight, access_log: AccessLog) -> None:
         self.app = app
         self.metrics = metrics
         self.in_flight = in_flight
+        self.access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,6 +75,17 @@ class Front:
         method = scope["method"] if scope["method"] in METHODS else "other"
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.seconds.labels(method, route).observe(seconds)
+        if self.access_log.is_on:
+            caller = scope["state"].get("asking")
+            self.access_log.tell(
+                scope["state"]["request_id"],
+                method,
+                route,
+                status,
+                seconds,
+                project=scope.get("path_params", {}).get("project"),
+                caller=caller.name if caller else None,
+            )
 
 
 class _Answered:

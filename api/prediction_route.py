@@ -57,6 +57,11 @@ class PredictionRoute:
         self._keys = context.keys
         self._rates = context.rates
         self._in_flight = in_flight
+        # What the ordinary way answers to: one that is asked again, and a page of another origin where those may.
+        self._ordinary_headers = {b"idempotency-key"} | (
+            {b"origin"} if context.settings.cors_origins else set()
+        )
+        self._access_log = context.access_log
         self._most_bytes = context.settings.max_body_bytes
         self._most_records = context.settings.max_records
         self._requests = context.metrics.requests.labels("POST", ROUTE, "200")
@@ -80,7 +85,7 @@ class PredictionRoute:
         if made is None:
             return None
         self._rates.take(caller)
-        self._measure(place, made, time.perf_counter() - started)
+        self._measure(place, made, time.perf_counter() - started, request_id, caller)
         return b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b" % (
             len(made.body),
             _SAME_HEAD,
@@ -113,7 +118,7 @@ class PredictionRoute:
         self._rates.take(caller)
         await send({"type": "http.response.start", "status": 200, "headers": _head(made.body, request_id)})
         await send({"type": "http.response.body", "body": made.body})
-        self._measure(place, made, time.perf_counter() - started)
+        self._measure(place, made, time.perf_counter() - started, request_id, caller)
 
     def _place(self, path: bytes) -> _Place | None:
         """The project of a path, if it was asked for before; others are not kept, so strangers cannot fill it."""
@@ -139,7 +144,7 @@ class PredictionRoute:
             elif name == b"x-request-id" and request_id is None:
                 given = value.decode("latin-1")
                 request_id = given if REQUEST_ID.fullmatch(given) else None
-            elif name == b"idempotency-key" or (name in FORMS and not is_plain(name, value)):
+            elif name in self._ordinary_headers or (name in FORMS and not is_plain(name, value)):
                 return None
         caller = None if bearer is None else self._keys.caller_of_bearer(bearer)
         if caller is None or not caller.reaches(project) or self._rates.wait(caller) > 0:
@@ -154,7 +159,9 @@ class PredictionRoute:
             service.predict_plain, body, request_id, self._most_records, limiter=self._context.predicting
         )
 
-    def _measure(self, place: _Place, made: PlainAnswer, seconds: float) -> None:
+    def _measure(
+        self, place: _Place, made: PlainAnswer, seconds: float, request_id: str, caller: Caller
+    ) -> None:
         counted = place.counts.get(made.version)
         if counted is None:
             counted = self._context.metrics.predictions.labels(place.project, str(made.version))
@@ -162,6 +169,10 @@ class PredictionRoute:
         counted.inc(made.count)
         self._requests.inc()
         self._seconds.observe(seconds)
+        if self._access_log.is_on:
+            self._access_log.tell(
+                request_id, "POST", ROUTE, 200, seconds, project=place.project, caller=caller.name
+            )
 
 
 _SAME = ((b"content-type", b"application/json"), *ALWAYS)

@@ -71,6 +71,23 @@ class Settings(BaseModel):
     requests_at_once: int = Field(
         64, ge=1, le=10_000, description="Requests the API answers at once; more get 429 with Retry-After."
     )
+    access_log: bool = Field(False, description="Whether each request is told in the API's log, as JSON.")
+    cors_origins: str = Field(
+        "",
+        description="Origins whose pages may call the API from a browser, with commas between; none when unset.",
+    )
+    oidc_issuer: str | None = Field(
+        None, pattern=r"^https?://", description="OpenID Connect issuer whose tokens are taken beside keys."
+    )
+    oidc_audience: str = Field("tidemill", min_length=1, description="What its tokens must be made for.")
+    oidc_roles_claim: str = Field(
+        "roles", min_length=1, description="Claim with roles such as tidemill-viewer; dots lead into levels."
+    )
+    oidc_projects_claim: str = Field(
+        "tidemill_projects",
+        min_length=1,
+        description="Claim with the projects that are reached; all without it.",
+    )
     concurrent_runs: int = Field(2, ge=1, le=64, description="Dagster runs at once; more wait their turn.")
     concurrent_trainings: int = Field(
         1, ge=1, le=64, description="Trainings of one project at once; more wait their turn."
