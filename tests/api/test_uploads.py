@@ -357,7 +357,7 @@ def test_a_digest_that_was_announced_is_compared(http: httpx.Client, home: Home)
 
 
 def test_the_client_sends_in_parts(client: Client, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidemill.client.PART_BYTES", 500)
+    monkeypatch.setattr("tidemill.client_files.PART_BYTES", 500)
     seen: list[tuple[int, int]] = []
     record = client.upload("pets", CSV, "a.csv", resume=True, on_progress=lambda *now: seen.append(now))
     assert (record["status"], record["sha256"]) == ("received", hashlib.sha256(CSV).hexdigest())
@@ -376,8 +376,8 @@ def test_the_client_sends_nothing_that_is_in_the_table(app: Any, client: Client)
 def test_the_client_goes_on_after_a_kill_and_after_its_own_end(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidemill.client.PART_BYTES", 300_000)
-    monkeypatch.setattr("tidemill.client.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("tidemill.client_files.PART_BYTES", 300_000)
+    monkeypatch.setattr("tidemill.client_files.RETRY_SECONDS", 0.05)
     add_project(home)
     file = tmp_path / "large.csv"
     file.write_bytes(CSV * 2000)
