@@ -16,7 +16,7 @@ from api.context import Context, Ctx, KnownName, KnownProject
 from api.idempotency import OnceRoute
 from api.schema_out import COMPARISON, DEPLOYMENT, ok
 from api.schemas import CanaryCreate, Change, DeploymentCreate, ShadowCreate, body_schema
-from tidemill.errors import NotFound
+from tidemill.errors import NotFound, NotReady
 from tidemill.serve.deployment import Deployment
 
 router = APIRouter(
@@ -188,10 +188,19 @@ def get_comparison(
 
     In shadow about all records that could be kept up with (`dropped` says how many not), in canary about its share.
     """
+    from tidemill.serve.deployment import current
     from tidemill.serve.rollout_report import newest_report
 
     found = newest_report(context.home, project, since)
     if found is None:
+        live = current(context.state, project)
+        if since is None and live is not None and live.challenger is not None:
+            raise NotReady(
+                "The comparison has just begun",
+                detail=f"model {live.challenger.version} of project {project} is in {live.challenger.stage}, and "
+                "is being loaded beside the live one",
+                remedy="Ask again in a few seconds.",
+            )
         raise NotFound(
             "Nothing has been compared",
             detail=f"project {project} has had no model in shadow or canary"

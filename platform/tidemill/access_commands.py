@@ -17,7 +17,7 @@ ROLES = "viewer, labeler, trainer, promoter, admin"
 
 
 def add_key_options(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=key)
+    parser.set_defaults(command=key)
     parser.add_argument("action", choices=["create", "list", "revoke"])
     parser.add_argument("name", nargs="?", metavar="NAME", help="the key's name (for create and revoke)")
     parser.add_argument(
@@ -31,7 +31,7 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_audit_options(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=audit)
+    parser.set_defaults(command=audit)
     parser.add_argument("action", choices=["list", "export", "verify"])
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="entries to list (50)")
     parser.add_argument(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from tidemill.home import Home
 if TYPE_CHECKING:
     from tidemill.client import Client
     from tidemill.client_types import ComparisonInfo, DeploymentInfo
+
+BEGIN_SECONDS = 60.0
 
 Act = Callable[["Client", argparse.Namespace, "DeploymentInfo"], "DeploymentInfo"]
 
@@ -81,9 +84,23 @@ def compare(options: argparse.Namespace, home: Home) -> int:
 
     home.require_project(options.name)
     with asking(home) as client:
-        found = client.comparison(options.name)
+        found = _begun(client, options.name)
     print(json.dumps(found, indent=2) if options.json else compared_text(found))
     return 0
+
+
+def _begun(client: Client, project: str) -> ComparisonInfo:
+    """The comparison, waited for while its model is being loaded. Raises ApiError."""
+    from tidemill.client import ApiError
+
+    until = time.monotonic() + BEGIN_SECONDS
+    while True:
+        try:
+            return client.comparison(project)
+        except ApiError as error:
+            if error.slug != "not-ready" or time.monotonic() > until:
+                raise
+        time.sleep(0.5)
 
 
 def compared_text(found: ComparisonInfo) -> str:

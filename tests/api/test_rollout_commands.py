@@ -12,6 +12,7 @@ from tidemill import cli, local
 from tidemill.client import Client
 from tidemill.home import Home
 from tidemill.rollout_commands import compared_text
+from tidemill.serve.challengers import shadow
 from tidemill.serve.rollout_report import write_report
 
 Run = Callable[..., tuple[int, str, str]]
@@ -72,12 +73,16 @@ def test_a_model_through_its_stages(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("deployed")
-def test_comparing(run: Run, home: Home, app: FastAPI) -> None:
+def test_comparing(run: Run, home: Home, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     from api.schema_out import COMPARISON
 
     assert app.state.context.home.root == home.root
     code, _, err = run("compare", "pets")
     assert (code, "Nothing has been compared" in err) == (1, True)
+    shadow(app.state.context.state, "pets", 2, actor="test", reason="a test")
+    monkeypatch.setattr("tidemill.rollout_commands.BEGIN_SECONDS", 0.0)
+    code, _, err = run("compare", "pets")
+    assert (code, "The comparison has just begun" in err, "is in shadow" in err) == (1, True, True)
     write_report(home, "pets", 2, COMPARISON[1] | {"kept": {"places": {}}})
     code, out, _ = run("compare", "pets")
     assert code == 0
