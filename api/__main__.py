@@ -27,7 +27,7 @@ def main() -> int:
     """Serve until told to stop. A wrong setting or home ends with one clear message, not a traceback."""
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     parser.add_argument("--workers", type=_count, help="processes that share the port (TIDEMILL_API_WORKERS)")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=int, metavar="PARENT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -36,14 +36,14 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     workers = options.workers or settings.api_workers
-    if workers > 1 and not options.worker:
+    if workers > 1 and options.worker is None:
         address = f"http://{settings.host}:{settings.api_port or DEFAULT_PORT}"
         print(f"Tidemill's API listens on {address}", flush=True)
         return Workers(worker_command(), workers, counts_of(Home.find())).run()
-    return serve(settings, is_worker=options.worker)
+    return serve(settings, parent=options.worker)
 
 
-def serve(settings: Settings, *, is_worker: bool) -> int:
+def serve(settings: Settings, *, parent: int | None) -> int:
     """In this process, which as a worker shares its port and its counts with others."""
     from api.app import create_app
     from api.plain_protocol import PlainProtocol
@@ -60,9 +60,9 @@ def serve(settings: Settings, *, is_worker: bool) -> int:
         )
         return 2
     port = settings.api_port or DEFAULT_PORT
-    if is_worker:
+    if parent is not None:
         app.state.context.metrics.share(counts_of(Home.find()))
-        end_with_parent()
+        end_with_parent(parent)
     else:
         print(f"Tidemill's API listens on http://{settings.host}:{port}", flush=True)
     config = uvicorn.Config(
@@ -78,7 +78,7 @@ def serve(settings: Settings, *, is_worker: bool) -> int:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     try:
-        sockets = [shared_socket(settings.host, port)] if is_worker else None
+        sockets = [shared_socket(settings.host, port)] if parent is not None else None
     except OSError as error:
         print(f"Port {port} of {settings.host} cannot be had: {error}", file=sys.stderr)
         return 2

@@ -69,9 +69,11 @@ class Workers:
                 process.send_signal(signal.SIGTERM)
 
 
-def end_with_parent() -> None:
-    """End this worker when its parent is gone: killed with -9 it tells nobody, and the port would stay taken."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """End this worker when its parent is gone: killed with -9 it tells nobody, and the port would stay taken.
+
+    `parent` is its process id as the parent gave it, which may be gone before this worker looks.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -82,4 +84,5 @@ def end_with_parent() -> None:
 
 
 def worker_command() -> list[str]:
-    return [sys.executable, "-m", "api", "--worker"]
+    """The command of a worker of this process."""
+    return [sys.executable, "-m", "api", "--worker", str(os.getpid())]

@@ -104,7 +104,9 @@ def test_a_model_without_a_compiled_form_says_that_it_cannot_explain(
     file = models / "1" / "bundle.json"
     document = json.loads(file.read_text())
     del document["files"]["scorer.npz"]
-    file.write_text(json.dumps(document))
+    aside = file.with_suffix(".new")
+    aside.write_text(json.dumps(document))
+    aside.replace(file)  # the application may be reading it
     assert client.predict("pets", SICK)["label"] == "yes"
     with pytest.raises(ApiError, match="not available for this model") as caught:
         client.predict("pets", SICK, explain=True)
