@@ -12,9 +12,6 @@ gives, the curve smoothed over three rounds. Both ways have the same rows, model
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
 import warnings
@@ -26,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import sklearn.datasets
+from documents import write_document
 from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, r2_score
 
@@ -295,17 +293,11 @@ def report(rows: list[dict[str, Any]], seeds: int, file: Path | None) -> None:
         f"labels saved, median of {len(rows)} data sets, {seeds} seeds each: "
         f"{results['label_savings_median']:.1%} ({low:.1%} to {high:.1%}); worst {min(saved):.1%}"
     )
-    if file is not None:
-        machine = {
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        }
-        plain = [
-            {**row, **{way: [None if np.isinf(n) else n for n in row[way]] for way in ("ours", "random")}}
-            for row in rows
-        ]
-        file.write_text(json.dumps({"results": results, "rows": plain, "machine": machine}, indent=1) + "\n")
+    plain = [
+        {**row, **{way: [None if np.isinf(n) else n for n in row[way]] for way in ("ours", "random")}}
+        for row in rows
+    ]
+    write_document(file, results, plain)
 
 
 if __name__ == "__main__":

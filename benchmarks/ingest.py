@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -31,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import psutil
+from documents import write_document
+from environments import python_with
 from ingesting.data import SQL, TYPES, csv_file, planted, workbook_file
-
-from tidemill.home import CHECKOUT
 
 CACHE = Path.home() / ".cache" / "tidemill-bench"
 SIDES = Path(__file__).parent / "ingesting"
@@ -71,7 +68,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--only", choices=("csv", "excel", "large"), help="one part alone")
     options = parser.parse_args()
-    python = environment()
+    python = python_with(CACHE / "ingest-peers", PEERS)
     parts = {
         "csv": lambda bench: bench.csv(200_000 if options.quick else 1_000_000, 3 if options.quick else 5),
         "excel": lambda bench: bench.excel(20_000 if options.quick else 100_000, 3 if options.quick else 5),
@@ -86,30 +83,6 @@ def main() -> int:
                 part(bench)
     report(bench, options.json)
     return 0
-
-
-def environment() -> Path | None:
-    """The Python of the peers' environment, made when it is missing; None when it cannot be."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    home = CACHE / "ingest-peers"
-    stamp = home / "peers.txt"
-    python = home / "bin" / "python"
-    wanted = "\n".join(PEERS)
-    if stamp.exists() and stamp.read_text() == wanted:
-        return python
-    uv = shutil.which("uv") or str(CHECKOUT / ".uv" / "bin" / "uv")
-    commands = (
-        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *PEERS],
-    )
-    try:
-        for command in commands:
-            subprocess.run(command, check=True, cwd=CACHE)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"the peers cannot be installed, so there are no ratios: {error}", file=sys.stderr)
-        return None
-    stamp.write_text(wanted)
-    return python
 
 
 class Bench:
@@ -256,16 +229,7 @@ def report(bench: Bench, file: Path | None) -> None:
         print(f"{metric:36} {value:.2f}")
     if bench.python is None:
         print("the peers could not be installed, so there are no ratios")
-    if file is not None:
-        machine = {
-            "cores": os.cpu_count(),
-            "memory": psutil.virtual_memory().total,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "peers": PEERS,
-        }
-        content = {"results": results, "rows": bench.rows, "machine": machine}
-        file.write_text(json.dumps(content, indent=1) + "\n")
+    write_document(file, results, bench.rows, peers=PEERS)
 
 
 if __name__ == "__main__":

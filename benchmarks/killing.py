@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import random
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from typing import Any
 
 import psutil
 from answering.model import NAME, make
+from documents import write_document
 from serving import PATH, Server, free_port, owner_key, server, wait_for
 
 from tidemill.home import Home
@@ -67,9 +66,7 @@ def main() -> int:
     }
     for name, value in results.items():
         print(f"{name:18} {value:,}")
-    if options.json:
-        machine = {"cores": os.cpu_count(), "python": platform.python_version()}
-        options.json.write_text(json.dumps({"results": results, "rows": [], "machine": machine}, indent=1))
+    write_document(options.json, results, [])
     return 1 if results["lost"] or results["doubled"] or results["answered_twice"] else 0
 
 

@@ -10,9 +10,6 @@ people answer and answers are taken over; then ledger and server must hold the s
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import random
 import statistics
 import sys
@@ -28,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
+from documents import write_document
 
 from tidemill.errors import TidemillError
 from tidemill.home import CHECKOUT, Home
@@ -376,14 +373,7 @@ def until_equal(bench: Bench, since: float) -> float | None:
 def report(results: dict[str, Any], rows: list[dict[str, Any]], file: Path | None) -> None:
     for name, value in results.items():
         print(f"{name:<45}{value:.2f}" if isinstance(value, float) else f"{name:<45}{value}")
-    if file is not None:
-        machine = {
-            "cores": os.cpu_count(),
-            "memory": psutil.virtual_memory().total,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        }
-        file.write_text(json.dumps({"results": results, "rows": rows, "machine": machine}, indent=1) + "\n")
+    write_document(file, results, rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,8 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 from answering.model import NAME, PROJECT, make
+from documents import write_document
 from serving import Server, ask, free_port, owner_key, server, wait_for
 
 from tidemill.client import ApiError, Client
@@ -98,15 +97,7 @@ def main() -> int:
         state.engine.dispose()
     for name, value in results.items():
         print(f"{name:40} {value:.4g}")
-    if options.json is not None:
-        machine = {
-            "cores": os.cpu_count(),
-            "memory": psutil.virtual_memory().total,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        }
-        document = {"results": results, "rows": rows, "machine": machine}
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(options.json, results, rows)
     return 0
 
 

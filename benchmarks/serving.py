@@ -17,8 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
 import signal
 import socket
 import statistics
@@ -37,6 +35,8 @@ import httpx
 import psutil
 from answering.model import ESTIMATORS, NAME, make, pipeline_file
 from answering.peers import PEERS
+from documents import write_document
+from environments import python_with
 
 from tidemill.home import CHECKOUT, Home
 from tidemill.serve.deployment import deploy
@@ -157,25 +157,9 @@ def begun(running: ExitStack, kind: str, home: Home, number: int, name: str) -> 
 
 
 def environment(peer: str) -> Path | None:
-    """The Python of a peer's environment, made when it is missing; None when it cannot be."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    home = CACHE / f"serving-{peer}"
-    stamp, python = home / "peers.txt", home / "bin" / "python"
+    """The Python of a peer's environment; its scikit-learn is ours, so that it can open the same pipeline."""
     packages = [*PEERS[peer][0], *(f"{name}=={installed(name)}" for name in SHARED)]
-    if stamp.exists() and stamp.read_text() == "\n".join(packages):
-        return python
-    uv = shutil.which("uv") or str(CHECKOUT / ".uv" / "bin" / "uv")
-    try:
-        for command in (
-            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
-            [uv, "pip", "install", "--quiet", "--python", str(python), *packages],
-        ):
-            subprocess.run(command, check=True, cwd=CACHE)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"{peer} cannot be installed and is left out: {error}", file=sys.stderr)
-        return None
-    stamp.write_text("\n".join(packages))
-    return python
+    return python_with(CACHE / f"serving-{peer}", packages)
 
 
 def compared(home: Home, version: int, port: int, key: str, records: list[Any]) -> tuple[float, int]:
@@ -305,16 +289,8 @@ def report(found: dict[str, Any], file: Path | None) -> None:
     for metric in next(iter(found.values()))["metrics"]:
         results[metric] = statistics.median(result["metrics"][metric] for result in found.values())
         results |= {f"{name}_{metric}": result["metrics"][metric] for name, result in found.items()}
-    if file is not None:
-        machine = {
-            "cores": os.cpu_count(),
-            "memory": psutil.virtual_memory().total,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        }
-        rows = [{"model": name, **row} for name, result in found.items() for row in result["rounds"]]
-        document = {"results": results, "rows": rows, "machine": machine}
-        file.write_text(json.dumps(document, indent=1) + "\n")
+    rows = [{"model": name, **row} for name, result in found.items() for row in result["rounds"]]
+    write_document(file, results, rows)
 
 
 if __name__ == "__main__":

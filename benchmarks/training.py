@@ -22,9 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -35,8 +32,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import yaml
+from documents import write_document
+from environments import python_with
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, root_mean_squared_error
 
@@ -83,15 +81,7 @@ def main() -> int:
             results |= {f"million_{name}": found[name] for name in found if isinstance(found[name], float)}
     for name, value in results.items():
         print(f"{name:28} {value:.4g}")
-    if options.json is not None:
-        machine = {
-            "cores": os.cpu_count(),
-            "memory": psutil.virtual_memory().total,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        }
-        document = {"results": results, "rows": rows, "machine": machine}
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(options.json, results, rows)
     return 0
 
 
@@ -213,7 +203,7 @@ def sets() -> list[tuple[str, pd.DataFrame, str, bool]]:
 
 def quality(folder: Path, seconds: float) -> list[dict[str, Any]]:
     """Each data set's metric of every side, and the interval of our lead over each."""
-    peers = peers_python()
+    peers = python_with(CACHE / "training-peers", PEERS)
     rows = []
     for name, table, target, classification in sets():
         order = np.random.default_rng(SEED).permutation(len(table))
@@ -276,28 +266,6 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
             results[f"not_worse_than_{which}"] = sum(high >= 0 for _, _, high in leads)
             results[f"surely_better_than_{which}"] = sum(low > 0 for _, low, _ in leads)
     return results
-
-
-def peers_python() -> Path | None:
-    """The Python of FLAML's environment, made when it is missing; None when it cannot be."""
-    home = CACHE / "training-peers"
-    stamp, python, wanted = home / "peers.txt", home / "bin" / "python", "\n".join(PEERS)
-    if stamp.exists() and stamp.read_text() == wanted:
-        return python
-    CACHE.mkdir(parents=True, exist_ok=True)
-    uv = shutil.which("uv") or str(CHECKOUT / ".uv" / "bin" / "uv")
-    commands = (
-        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *PEERS],
-    )
-    try:
-        for command in commands:
-            subprocess.run(command, check=True, cwd=CACHE)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"FLAML cannot be installed, so it is left out: {error}", file=sys.stderr)
-        return None
-    stamp.write_text(wanted)
-    return python
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ same small project, in turn.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import signal
 import socket
 import statistics
@@ -27,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
+from documents import write_document
 
 from tidemill.client import Client
 from tidemill.home import CHECKOUT, Home
@@ -181,14 +179,7 @@ def report(rows: list[dict[str, float]], file: Path | None) -> None:
         print(f"  ratio     {results['ratio']:.1f}")
     else:
         print("  the peer was left out (--quick), so there is no ratio")
-    if file is not None:
-        machine = {
-            "cores": os.cpu_count(),
-            "memory": psutil.virtual_memory().total,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        }
-        file.write_text(json.dumps({"results": results, "rows": rows, "machine": machine}, indent=1) + "\n")
+    write_document(file, results, rows)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tidemill.learn.adjusting import choose_calibration, choose_threshold, fit_calibration, mean_cost
+from tidemill.learn.adjusting import choose_threshold, mean_cost
 from tidemill.learn.bundle import write_bundle
+from tidemill.learn.calibrating import choose_calibration, fit_calibration
 from tidemill.learn.evaluation import evaluate
 from tidemill.learn.training import train
 from tidemill.project import Column, Project
@@ -25,7 +26,7 @@ def test_scores_that_are_right_are_left_alone_and_sure_ones_are_put_right():
     _, hits, scores, folds = drawn(3_000, 0)
     left = choose_calibration("auto", scores, hits, folds)
     assert left.document is None
-    assert np.array_equal(left.scores, scores)
+    assert np.array_equal(left.values, scores)
     _, hits, scores, folds = drawn(3_000, 0, power=3.0)
     found = choose_calibration("auto", scores, hits, folds)
     assert found.document is not None

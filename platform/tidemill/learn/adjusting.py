@@ -1,35 +1,21 @@
 """What is put right of a model after its search: its probabilities, and from which of them a binary one says yes.
 
 Both are chosen on out-of-fold scores of train rows alone, and kept in the model's last step, so that whoever loads
-the model has them. Applying a calibration is in `serve/calibration.py`; more than two classes are in
-`learn/adjusting_classes.py`.
+the model has them. Here belong that step and the threshold; choosing a calibration is `learn/calibrating.py`,
+applying one `serve/calibration.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from tidemill.project_training import Threshold
-from tidemill.serve.calibration import LEAST, Calibration, OneVsRest
-
-# An isotonic map follows chance where rows are few (Niculescu-Mizil and Caruana, ICML 2005).
-ISOTONIC_ROWS = 1_000
-FEWEST_ROWS = 50
-FEWEST_OF_CLASS = 10
-# Points of an isotonic map at most, and what lies between two of them at least: a cliff would turn the rounding of
-# a probability into another answer.
-MOST_POINTS = 50
-NEAREST = 1e-5
-# How sure a gain must be, in standard errors of the mean over rows.
-SURE = 2.0
+from tidemill.serve.calibration import Calibration, OneVsRest
 
 
 class AdjustedModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -99,99 +85,6 @@ def threshold_of(model: Any, default: float) -> float:
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     kept = getattr(last, "threshold", None) if isinstance(last, AdjustedModel) else None
     return default if kept is None else float(kept)
-
-
-@dataclass(frozen=True)
-class Calibrating:
-    """What became of calibration: the map of all out-of-fold scores (None: none), and those scores put right, each
-    by a map of the other folds. `said` is for the bundle: kind, log loss before and after, or the reason for none.
-    """
-
-    document: dict[str, Any] | None
-    scores: NDArray[Any]
-    said: dict[str, Any]
-
-
-def choose_calibration(
-    wanted: str, scores: NDArray[Any], hits: NDArray[Any], folds: NDArray[Any]
-) -> Calibrating:
-    """The calibration `wanted` (auto, none, isotonic, sigmoid) on out-of-fold `scores` of the positive class.
-
-    `hits` says which rows are positive, `folds` which fold held each out. With auto a map is taken only if, fitted
-    on the other folds, it lowers the log loss by more than two standard errors; isotonic only if it does so
-    against the sigmoid as well.
-    """
-    hits = hits.astype(bool)
-    before = _losses(scores, hits)
-    few = len(scores) < FEWEST_ROWS or min(hits.sum(), (~hits).sum()) < FEWEST_OF_CLASS
-    if wanted == "none" or few or len(np.unique(folds)) < 2:
-        reason = "switched off" if wanted == "none" else "too few out-of-fold scores"
-        return Calibrating(None, scores, {"kind": "none", "reason": reason})
-    kinds = [wanted] if wanted != "auto" else ["sigmoid"]
-    if wanted == "auto" and len(scores) >= ISOTONIC_ROWS:
-        kinds.append("isotonic")
-    kept: tuple[str, NDArray[Any]] | None = None
-    best = before
-    for kind in kinds:
-        crossed = _crossed(kind, scores, hits, folds)
-        if crossed is None:
-            continue
-        losses = _losses(crossed, hits)
-        if wanted != "auto" or surely_positive(best - losses):
-            kept, best = (kind, crossed), losses
-    document = fit_calibration(kept[0], scores, hits) if kept is not None else None
-    if kept is None or document is None:
-        return Calibrating(None, scores, {"kind": "none", "reason": "it did not help on out-of-fold scores"})
-    said = {"kind": kept[0], "log_loss_before": float(before.mean()), "log_loss_after": float(best.mean())}
-    return Calibrating(document, kept[1], said)
-
-
-def _crossed(kind: str, scores: NDArray[Any], hits: NDArray[Any], folds: NDArray[Any]) -> NDArray[Any] | None:
-    found = np.empty(len(scores))
-    for fold in np.unique(folds):
-        held = folds == fold
-        document = fit_calibration(kind, scores[~held], hits[~held])
-        if document is None:
-            return None
-        found[held] = Calibration(document).many(scores[held])
-    return found
-
-
-def fit_calibration(kind: str, scores: NDArray[Any], hits: NDArray[Any]) -> dict[str, Any] | None:
-    """A map of `kind` fitted on scores and outcomes; None when they hold no rising one."""
-    if hits.all() or not hits.any():
-        return None
-    if kind == "sigmoid":
-        inside = np.clip(scores, LEAST, 1.0 - LEAST)
-        logit = np.log(inside / (1.0 - inside))[:, np.newaxis]
-        model = LogisticRegression(C=1e3, max_iter=1000).fit(logit, hits)
-        slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
-        return {"kind": "sigmoid", "slope": slope, "offset": offset} if slope > 1e-3 else None
-    order = np.argsort(scores, kind="stable")
-    parts = np.array_split(order, min(MOST_POINTS, len(order)))
-    x = np.array([scores[part].mean() for part in parts])
-    weight = np.array([float(len(part)) for part in parts])
-    # Half a row of either outcome: no map says never or always.
-    share = np.array([(hits[part].sum() + 0.5) / (len(part) + 1.0) for part in parts])
-    y = IsotonicRegression().fit_transform(x, share, sample_weight=weight)
-    chosen = [0]
-    for place in range(1, len(x)):
-        if x[place] - x[chosen[-1]] > NEAREST:
-            chosen.append(place)
-    if len(chosen) < 2 or y[chosen[-1]] <= y[0]:
-        return None
-    return {"kind": "isotonic", "x": x[chosen].tolist(), "y": y[chosen].tolist()}
-
-
-def _losses(scores: NDArray[Any], hits: NDArray[Any]) -> NDArray[Any]:
-    inside = np.clip(scores, LEAST, 1.0 - LEAST)
-    losses: NDArray[Any] = -np.log(np.where(hits, inside, 1.0 - inside))
-    return losses
-
-
-def surely_positive(gains: NDArray[Any]) -> bool:
-    """Whether the mean of `gains`, one a row, is more than two standard errors above zero."""
-    return bool(gains.mean() > SURE * gains.std() / np.sqrt(len(gains)))
 
 
 def choose_threshold(scores: NDArray[Any], hits: NDArray[Any], aim: Threshold) -> tuple[float, float]:

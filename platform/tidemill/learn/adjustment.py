@@ -1,6 +1,7 @@
 """Calibration and threshold of a model that was just chosen, from its out-of-fold outputs alone.
 
-Here belongs putting both onto the fitted pipeline; choosing each is in `learn/adjusting.py`.
+Here belongs putting both onto the fitted pipeline; choosing each is in `learn/calibrating.py` and
+`learn/adjusting.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from tidemill.learn.adjusting import AdjustedModel, choose_calibration, choose_threshold
-from tidemill.learn.adjusting_classes import choose_calibrations
+from tidemill.learn.adjusting import AdjustedModel, choose_threshold
+from tidemill.learn.calibrating import choose_calibration, choose_calibrations
 from tidemill.learn.folds import Fold
 from tidemill.learn.scoring import Outputs, answers, positive_class
 from tidemill.project import Project
@@ -55,7 +56,7 @@ def adjust(
     aim = project.training.threshold
     threshold, choice = project.serving.threshold, None
     if aim is not None:
-        threshold, value = choose_threshold(calibrating.scores, hits, aim)
+        threshold, value = choose_threshold(calibrating.values, hits, aim)
         names = ("for", "false_positive", "false_negative") if aim.aim == "cost" else ("for",)
         said = aim.model_dump()
         choice = {**{name: said[name] for name in names}, "threshold": threshold, "out_of_fold": value}
@@ -65,7 +66,7 @@ def adjust(
         pipeline = Pipeline([*pipeline.steps[:-1], (pipeline.steps[-1][0], last)])
     parts = []
     for number in range(len(folds)):
-        own = calibrating.scores[numbers == number]
+        own = calibrating.values[numbers == number]
         pair = np.column_stack([own if name == positive else 1.0 - own for name in classes])
         parts.append(answers(pair, classes, project, threshold))
     return Adjustment(pipeline, parts, threshold, choice, calibrating.said)
@@ -91,9 +92,6 @@ def _of_classes(
     maps = [calibrating.document["maps"][classes.index(str(own))] for own in model.classes_]
     own = [str(name) for name in model.classes_]
     last = AdjustedModel(model, None, {**calibrating.document, "classes": own, "maps": maps}, None)
-    parts = [
-        answers(calibrating.probabilities[numbers == number], classes, project)
-        for number in range(len(folds))
-    ]
+    parts = [answers(calibrating.values[numbers == number], classes, project) for number in range(len(folds))]
     pipeline = Pipeline([*pipeline.steps[:-1], (name, last)])
     return Adjustment(pipeline, parts, calibration=calibrating.said)

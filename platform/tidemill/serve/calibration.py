@@ -1,8 +1,7 @@
 """Calibration: the monotone map from what a model says of a class to a probability that can be taken at its word.
 
 Here belongs applying a map, to one number by plain Python and to many by numpy, since the prediction service must
-not import scikit-learn. Fitting one, and whether it helps, is in `learn/adjusting.py` and
-`learn/adjusting_classes.py`.
+not import scikit-learn. Fitting one, and whether it helps, is in `learn/calibrating.py`.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_wine
 
 from tests.learn.conftest import Trained, publish, target, trained
-from tidemill.learn.adjusting_classes import choose_calibrations
 from tidemill.learn.bundle import load_model
+from tidemill.learn.calibrating import choose_calibrations
 from tidemill.serve.calibration import OneVsRest
 from tidemill.serve.scorer import open_scorer
 
