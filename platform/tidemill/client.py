@@ -11,13 +11,13 @@ of a resumed upload.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, cast
 from urllib.parse import urlencode
 
 from tidemill.client_files import Files
+from tidemill.client_models import ModelRoutes
+from tidemill.client_predictions import PredictionRoutes
 from tidemill.client_transport import (
     ApiError,
     StillWorking,
@@ -25,7 +25,6 @@ from tidemill.client_transport import (
     at,
     error_of,
     json_of,
-    pieces,
     plain,
     wait_until,
 )
@@ -36,27 +35,16 @@ from tidemill.client_types import (
     AnnotatorInfo,
     AnswerInfo,
     AuditEntry,
-    BatchInfo,
     CallerInfo,
     ColumnProfile,
-    ComparisonInfo,
-    DeploymentInfo,
     Label,
     Labelling,
     LabelStudioLink,
     Launched,
-    LoggedPrediction,
-    MlflowLink,
-    ModelDetail,
-    ModelImport,
-    Models,
     NextTask,
-    PartialPredictions,
-    Prediction,
     ProjectDetail,
     ProjectSummary,
     QualityInfo,
-    Record,
     RunInfo,
     StabilityInfo,
     StartedRound,
@@ -65,14 +53,12 @@ from tidemill.client_types import (
     TableRows,
     TableVersionInfo,
     TrainingInfo,
-    Truth,
-    TruthReceipt,
 )
 
 __all__ = ["ApiError", "Client", "StillWorking", "Unreachable"]
 
 
-class Client(Files):
+class Client(Files, ModelRoutes, PredictionRoutes):
     """One API and one key. Close it, or use it in a `with`; it may be shared between threads."""
 
     # The service itself
@@ -255,226 +241,6 @@ class Client(Files):
         where = at(project, "label-studio", "link")
         query = urlencode({"annotator": annotator}) if annotator else ""
         return cast(LabelStudioLink, self._post(f"{where}?{query}" if query else where, None))
-
-    # Models and deployment
-
-    def mlflow_link(self) -> MlflowLink:
-        """A link to MLflow's pages that needs no key; it works once, within a minute. Their server is started."""
-        return cast(MlflowLink, self._post("/v1/mlflow/link", None))
-
-    def models(self, project: str) -> Models:
-        """All models, newest first, and the version that answers now."""
-        return cast(Models, self._get(at(project, "models")))
-
-    def model_card(self, project: str, version: int, form: Literal["html", "markdown"] = "html") -> str:
-        """The card of a model, as one page that needs nothing else, or as Markdown."""
-        return self._checked("GET", at(project, "models", version, "card"), params={"form": form}).text
-
-    def model(self, project: str, version: int) -> ModelDetail:
-        return cast(ModelDetail, self._get(at(project, "models", version)))
-
-    def import_model(
-        self,
-        project: str,
-        file: str | Path,
-        *,
-        columns: Sequence[str] | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> ModelImport:
-        """Send a model made elsewhere (ONNX, skops, LightGBM, XGBoost, CatBoost); `model_import` tells what becomes
-        of it. `columns` and `classes` are their order in the model, where the file does not say."""
-        params = {"name": Path(file).name, "columns": list(columns or ()), "classes": list(classes or ())}
-        with Path(file).open("rb") as handle:
-            headers = {"Content-Type": "application/octet-stream"}
-            path = at(project, "models", "imports")
-            found = self._json("POST", path, params=params, content=pieces(handle), headers=headers)
-        return cast(ModelImport, found)
-
-    def model_imports(self, project: str) -> list[ModelImport]:
-        """The model files sent or dropped, newest first, and what became of them."""
-        return cast("list[ModelImport]", self._get(at(project, "models", "imports"))["imports"])
-
-    def model_import(self, project: str, import_id: str) -> ModelImport:
-        return cast(ModelImport, self._get(at(project, "models", "imports", import_id)))
-
-    def deployment(self, project: str) -> DeploymentInfo:
-        return cast(DeploymentInfo, self._get(at(project, "deployment")))
-
-    def comparison(self, project: str, since: int | None = None) -> ComparisonInfo:
-        """What the champion and the challenger said of the same records, in the stage that revision `since` began
-        (the newest). 404 when there was none."""
-        found = self._get(at(project, "deployment", "comparison"), **({"since": since} if since else {}))
-        return cast(ComparisonInfo, found)
-
-    def deploy(
-        self,
-        project: str,
-        version: int,
-        reason: str,
-        expected_revision: int | None = None,
-        *,
-        despite_gate: bool = False,
-    ) -> DeploymentInfo:
-        """Make `version` answer. With `expected_revision` only if nobody changed the deployment since.
-
-        A model that has not passed its gate is refused (409), unless `despite_gate`.
-        """
-        body = {"reason": reason, "expected_revision": expected_revision, "despite_gate": despite_gate}
-        return cast(DeploymentInfo, self._post(at(project, "models", version, "deploy"), body))
-
-    def rollback(self, project: str, reason: str, expected_revision: int | None = None) -> DeploymentInfo:
-        """Put the previous model back; whatever challenger there was is so no more."""
-        body = {"reason": reason, "expected_revision": expected_revision}
-        return cast(DeploymentInfo, self._post(at(project, "rollback"), body))
-
-    def shadow(
-        self, project: str, version: int, reason: str, expected_revision: int | None = None
-    ) -> DeploymentInfo:
-        """Ask `version` beside the live model, for comparison; it answers nobody."""
-        body = {"reason": reason, "expected_revision": expected_revision}
-        return cast(DeploymentInfo, self._post(at(project, "models", version, "shadow"), body))
-
-    def canary(
-        self,
-        project: str,
-        version: int,
-        reason: str,
-        expected_revision: int | None = None,
-        *,
-        percent: float | None = None,
-        despite_gate: bool = False,
-    ) -> DeploymentInfo:
-        """Let `version` answer `percent` of the entities (project.yaml's when None), always the same ones."""
-        body = {
-            "reason": reason,
-            "expected_revision": expected_revision,
-            "percent": percent,
-            "despite_gate": despite_gate,
-        }
-        return cast(DeploymentInfo, self._post(at(project, "models", version, "canary"), body))
-
-    def pause(self, project: str, reason: str, expected_revision: int | None = None) -> DeploymentInfo:
-        """Ask the challenger nothing until `resume`."""
-        body = {"reason": reason, "expected_revision": expected_revision}
-        return cast(DeploymentInfo, self._post(at(project, "deployment", "pause"), body))
-
-    def resume(self, project: str, reason: str, expected_revision: int | None = None) -> DeploymentInfo:
-        body = {"reason": reason, "expected_revision": expected_revision}
-        return cast(DeploymentInfo, self._post(at(project, "deployment", "resume"), body))
-
-    def withdraw(self, project: str, reason: str, expected_revision: int | None = None) -> DeploymentInfo:
-        """End the challenger: the live model answers everyone."""
-        body = {"reason": reason, "expected_revision": expected_revision}
-        return cast(DeploymentInfo, self._post(at(project, "deployment", "withdraw"), body))
-
-    # Predictions and truth
-
-    def predict(self, project: str, record: Record, *, explain: bool = False) -> Prediction:
-        """The answer to one record, with `explain` also how much each field moved it."""
-        return cast(Prediction, self._predict(project, plain(record), explain=explain))
-
-    def predict_many(
-        self, project: str, records: Sequence[Record], *, explain: bool = False
-    ) -> list[Prediction]:
-        """One answer per record, in order; all or none."""
-        body = {"records": [plain(record) for record in records]}
-        return cast("list[Prediction]", self._predict(project, body, explain=explain)["predictions"])
-
-    def predict_each(
-        self, project: str, records: Sequence[Record], *, explain: bool = False
-    ) -> PartialPredictions:
-        """The same, but a record with faults keeps no other from its answer: each has a `status` of its own."""
-        body = {"records": [plain(record) for record in records]}
-        return cast(PartialPredictions, self._predict(project, body, explain=explain, partial=True))
-
-    def _predict(self, project: str, body: Any, **asked: bool) -> dict[str, Any]:
-        params = {name: "true" for name, is_asked in asked.items() if is_asked}
-        return self._json("POST", at(project, "predictions"), params=params, json=body)
-
-    def start_batch(
-        self,
-        project: str,
-        file: str | Path | BinaryIO,
-        *,
-        name: str | None = None,
-        format: Literal["csv", "parquet"] = "csv",
-        version: int | None = None,
-        log: bool = False,
-    ) -> BatchInfo:
-        """Send a whole file to be scored beside the online path; `wait_batch` waits, `batch_result` fetches.
-
-        An open file needs its `name`, whose suffix says what kind of file it is.
-        """
-        named = name or (Path(file).name if isinstance(file, str | Path) else "")
-        given = {"name": named, "format": format, "version": version, "log": str(log).lower()}
-        params = {key: value for key, value in given.items() if value is not None}
-        with ExitStack() as opened:
-            handle = opened.enter_context(Path(file).open("rb")) if isinstance(file, str | Path) else file
-            headers = {"Content-Type": "application/octet-stream"}
-            path = at(project, "batch-predictions")
-            found = self._json("POST", path, params=params, content=pieces(handle), headers=headers)
-        return cast(BatchInfo, found)
-
-    def batch(self, project: str, batch_id: str) -> BatchInfo:
-        return cast(BatchInfo, self._get(at(project, "batch-predictions", batch_id)))
-
-    def wait_batch(
-        self,
-        project: str,
-        batch_id: str,
-        timeout: float = 3600.0,
-        on_progress: Callable[[BatchInfo], None] | None = None,
-    ) -> BatchInfo:
-        """The batch once it has ended, well or not. Raises StillWorking after `timeout` seconds."""
-        return wait_until(
-            lambda: self.batch(project, batch_id),
-            lambda found: found["status"] in ("succeeded", "failed"),
-            timeout,
-            f"The batch {batch_id}",
-            on_progress,
-        )
-
-    def batch_result(self, project: str, batch_id: str, target: str | Path) -> Path:
-        """Write the result of a batch to `target`, in pieces."""
-        path = at(project, "batch-predictions", batch_id, "result")
-        with self._lost(), self._http.stream("GET", path) as response:
-            if not response.is_success:
-                response.read()
-                raise error_of(response)
-            with Path(target).open("wb") as handle:
-                for piece in response.iter_bytes():
-                    handle.write(piece)
-        return Path(target)
-
-    def predictions(self, project: str, limit: int = 50) -> list[LoggedPrediction]:
-        """The newest logged predictions, newest first."""
-        answer = self._get(at(project, "predictions"), limit=limit)
-        return cast("list[LoggedPrediction]", answer["predictions"])
-
-    def prediction(self, project: str, prediction_id: str) -> LoggedPrediction:
-        return cast(LoggedPrediction, self._get(at(project, "predictions", prediction_id)))
-
-    def send_truth(
-        self,
-        project: str,
-        label: Label | bool,
-        *,
-        prediction_id: str | None = None,
-        entity_id: str | None = None,
-        observed_at: str | None = None,
-    ) -> TruthReceipt:
-        """The true answer to one prediction, named by its id or by the entity's."""
-        given = {
-            "prediction_id": prediction_id,
-            "entity_id": entity_id,
-            "label": plain(label),
-            "observed_at": observed_at,
-        }
-        truth = {name: value for name, value in given.items() if value is not None}
-        return cast(TruthReceipt, self._post(at(project, "ground-truth"), truth))
-
-    def send_truths(self, project: str, truths: Sequence[Truth]) -> TruthReceipt:
-        return cast(TruthReceipt, self._post(at(project, "ground-truth"), {"truths": plain(list(truths))}))
 
     # Monitoring
 

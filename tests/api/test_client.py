@@ -136,7 +136,14 @@ def test_it_imports_nothing_else_of_ours() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    parts = ["client", "client_files", "client_transport", "client_types"]
+    parts = [
+        "client",
+        "client_files",
+        "client_models",
+        "client_predictions",
+        "client_transport",
+        "client_types",
+    ]
     assert done.stdout.strip() == str(["tidemill", *(f"tidemill.{part}" for part in parts)])
 
 

@@ -16,7 +16,6 @@ FORMATS = ["csv", "tsv", "txt", "gz", "zip", "xlsx", "xls", "ods", "parquet", "n
 KINDS: dict[str, Literal["csv", "parquet"]] = {"CSV": "csv", "Parquet": "parquet"}
 TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 UNDER_WAY = ("queued", "running")
-LOOK_EVERY = 1.0  # seconds
 # In the address, so that the result is still there after the page was closed.
 ASKED = "batch"
 
@@ -72,20 +71,11 @@ def send(detail: ProjectDetail) -> None:
 
 def follow(project: str, batch: str) -> None:
     """The batch; while it goes on it is looked at each second."""
-    with page.explained():
-        first = api().batch(project, batch)
-        is_waiting = first["status"] in UNDER_WAY
-
-        @st.fragment(run_every=LOOK_EVERY if is_waiting else None)
-        def panel() -> None:
-            with page.explained():
-                now = api().batch(project, batch) if is_waiting else first
-                with st.container(border=True):
-                    show(project, now)
-                if is_waiting and now["status"] not in UNDER_WAY:
-                    st.rerun()
-
-        panel()
+    page.followed(
+        lambda: api().batch(project, batch),
+        lambda now: now["status"] in UNDER_WAY,
+        lambda now: show(project, now),
+    )
 
 
 def show(project: str, batch: BatchInfo) -> None:

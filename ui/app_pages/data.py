@@ -12,7 +12,6 @@ from ui.components import page, sources, words
 
 FORMATS = ["csv", "tsv", "txt", "xlsx", "xls", "ods", "parquet", "ndjson", "jsonl"]
 PREVIEW_ROWS = 50
-LOOK_EVERY = 1.0  # seconds
 MOST_UNDER_WAY = 5
 SHOWN_TABLES = ("raw", "labels", "features", "predictions", "ground_truth")
 TABLES = {
@@ -82,20 +81,11 @@ def outcome_of_sent(project: str) -> None:
     sent_project, file_id = st.session_state.get(SENT, (None, None))
     if sent_project != project:
         return
-    with page.explained():
-        first = api().file(project, file_id)
-        is_waiting = first["status"] in UNDER_WAY
-
-        @st.fragment(run_every=LOOK_EVERY if is_waiting else None)
-        def panel() -> None:
-            with page.explained():
-                record = api().file(project, file_id) if is_waiting else first
-                with st.container(border=True):
-                    outcome(project, record)
-                if is_waiting and record["status"] not in UNDER_WAY:
-                    st.rerun()
-
-        panel()
+    page.followed(
+        lambda: api().file(project, file_id),
+        lambda record: record["status"] in UNDER_WAY,
+        lambda record: outcome(project, record),
+    )
 
 
 def under_way(project: str, files: list[FileRecord]) -> None:
@@ -103,7 +93,7 @@ def under_way(project: str, files: list[FileRecord]) -> None:
     sent = st.session_state.get(SENT, (None, None))[1]
     waiting = [file for file in files if file["status"] in UNDER_WAY and file["id"] != sent]
 
-    @st.fragment(run_every=LOOK_EVERY if waiting else None)
+    @st.fragment(run_every=page.LOOK_EVERY if waiting else None)
     def panel() -> None:
         with page.explained():
             records = [api().file(project, file["id"]) for file in waiting[:MOST_UNDER_WAY]]

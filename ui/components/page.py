@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +13,9 @@ from tidemill.client import ApiError, Unreachable
 from tidemill.client_types import ProjectSummary
 from ui.components import words
 
+T = TypeVar("T")
+
+LOOK_EVERY = 1.0  # seconds
 ROW_HEIGHT = 35  # pixels, Streamlit's own
 NARROW = 360  # pixels; a selector of one thing need not fill the page
 
@@ -37,6 +40,24 @@ def empty(title: str, advice: str, icon: str = "inbox") -> None:
     with st.container(border=True):
         st.markdown(f"**:material/{icon}: {title}**")
         st.markdown(advice)
+
+
+def followed(look: Callable[[], T], is_under_way: Callable[[T], bool], show: Callable[[T], None]) -> None:
+    """Show in a frame what `look` finds, anew each second while it is under way; at its end the page is redrawn."""
+    with explained():
+        first = look()
+        is_waiting = is_under_way(first)
+
+        @st.fragment(run_every=LOOK_EVERY if is_waiting else None)
+        def panel() -> None:
+            with explained():
+                now = look() if is_waiting else first
+                with st.container(border=True):
+                    show(now)
+                if is_waiting and not is_under_way(now):
+                    st.rerun()
+
+        panel()
 
 
 def choose_project(projects: Sequence[ProjectSummary]) -> None:

@@ -11,7 +11,6 @@ from tidemill.client_types import RunInfo
 from ui.components import page, words
 
 GOING_ON = ("queued", "running")
-LOOK_EVERY = 1.0  # seconds
 
 TRIGGERS = {
     "api": "a program",
@@ -54,7 +53,7 @@ def follow(project: str, run: RunInfo, look: Callable[[], RunInfo], title: str) 
     """Show the run; while it goes on, look again each second, and draw the whole page anew at its end."""
     was_going_on = is_going_on(run)
 
-    @st.fragment(run_every=LOOK_EVERY if was_going_on else None)
+    @st.fragment(run_every=page.LOOK_EVERY if was_going_on else None)
     def panel() -> None:
         with page.explained():
             now = look() if was_going_on else run
