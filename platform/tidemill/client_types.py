@@ -64,12 +64,6 @@ class ProjectDetail(ProjectSummary):
     monitoring: dict[str, Any]
 
 
-class FileProblem(TypedDict, total=False):
-    title: str
-    detail: str
-    remedy: str
-
-
 class FileProgress(TypedDict):
     """How far a file is being taken in; `bytes` and `share` are None where they are not known."""
 

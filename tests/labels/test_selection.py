@@ -5,15 +5,13 @@ import pandas as pd
 import pytest
 
 from tidemill.labels.learner import Learner
-from tidemill.labels.selection import choose, entropy, margin
+from tidemill.labels.selection import choose, margin
 from tidemill.project import Column, Project
 
 
-def test_margin_and_entropy_are_those_of_the_definition():
+def test_the_margin_is_that_of_the_definition():
     given = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.5, 0.3, 0.2]])
     assert margin(given) == pytest.approx([1.0, 0.0, 0.8])
-    expected = -(0.5 * np.log(0.5) + 0.3 * np.log(0.3) + 0.2 * np.log(0.2)) / np.log(3)
-    assert entropy(given) == pytest.approx([np.log(2) / np.log(3), 0.0, expected], abs=1e-9)
 
 
 def test_without_a_model_the_choice_covers_the_data():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tidemill.learn.adjusting import choose_threshold, mean_cost
+from tidemill.learn.adjusting import choose_threshold
 from tidemill.learn.bundle import write_bundle
 from tidemill.learn.calibrating import choose_calibration, fit_calibration
 from tidemill.learn.evaluation import evaluate
@@ -80,7 +80,7 @@ def test_the_threshold_is_the_best_of_all(aim):
             "f1": 2 * caught / (2 * caught + alarms + missed),
             "accuracy": (said == hits).mean(),
             "balanced_accuracy": (said[hits].mean() + (~said)[~hits].mean()) / 2,
-            "cost": -mean_cost(hits, said, wanted),
+            "cost": -(alarms * 1 + missed * 5) / len(hits),
         }[aim]
 
     best = max(worth(cut) for cut in [0.0, *np.unique(scores) + 1e-12, 1.1])

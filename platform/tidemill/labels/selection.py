@@ -37,13 +37,6 @@ def margin(probabilities: Numbers) -> Numbers:
     return np.asarray(1.0 - (top[:, 0] - second), dtype=np.float64)
 
 
-def entropy(probabilities: Numbers) -> Numbers:
-    """Shannon entropy of the classes, a row, as a share of the largest possible."""
-    safe = np.clip(probabilities, 1e-12, 1.0)
-    most = np.log(max(probabilities.shape[1], 2))
-    return np.asarray(-(safe * np.log(safe)).sum(axis=1) / most, dtype=np.float64)
-
-
 def spread(model: Pipeline, rows: pd.DataFrame) -> Numbers:
     """The standard deviation of a forest's trees, a row: what members of an ensemble do not agree on.
 

@@ -7,7 +7,6 @@ applying one `serve/calibration.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -128,9 +127,3 @@ def _values(
         caught / np.maximum(positive, 1.0) + quiet / np.maximum(rows - positive, 1.0)
     ) / 2
     return recalls
-
-
-def mean_cost(hits: Sequence[bool] | NDArray[Any], said: NDArray[Any], aim: Threshold) -> float:
-    """The cost of mistakes a row, of answers `said` (True: positive) to rows that are `hits`."""
-    truth, found = np.asarray(hits, dtype=bool), np.asarray(said, dtype=bool)
-    return float(np.mean(aim.false_positive * (found & ~truth) + aim.false_negative * (truth & ~found)))

@@ -184,13 +184,6 @@ def _further_types(info: BundleInfo, what: str) -> list[str]:
     return boosters
 
 
-def save_pipeline(pipeline: Pipeline, file: Path) -> None:
-    """Write any fitted candidate as a skops file outside of the store, such as for an experiment's artifacts."""
-    from tidemill.learn.persistence import save
-
-    save(pipeline, file)
-
-
 def load_reference(models_dir: Path, version: int) -> pd.DataFrame:
     """Train rows: the feature columns with `_row`, `_label`, `_score` and `_prediction` (out-of-fold)."""
     import pandas as pd

@@ -21,7 +21,7 @@ from sklearn import metrics as sk
 
 from tidemill.errors import InvalidInput
 from tidemill.learn.scoring import Outputs, take
-from tidemill.project import CLASSIFICATION_METRICS, REGRESSION_METRICS, SMALLER_IS_BETTER
+from tidemill.project import SMALLER_IS_BETTER
 
 RESAMPLES = 1000
 # Resamples are as many as a second or so allows, down to this many.
@@ -303,8 +303,3 @@ def _precision(is_class: NDArray[Any], score: NDArray[Any], weights: NDArray[Any
         precision = np.where(hits > 0, hits / (hits + alarms), 0.0)
         average: NDArray[Any] = (gains * precision).sum(axis=1) / hits[:, -1]
     return average
-
-
-def metric_names(classification: bool) -> tuple[str, ...]:
-    """The metrics of a kind of task, the usual one first."""
-    return CLASSIFICATION_METRICS if classification else REGRESSION_METRICS
