@@ -99,7 +99,7 @@ def test_an_answer_can_be_explained(client: Client, http: httpx.Client) -> None:
 
 
 def test_a_model_without_a_compiled_form_says_that_it_cannot_explain(
-    models: Path, client: Client, home: Home
+    models: Path, app: FastAPI, client: Client, home: Home
 ) -> None:
     file = models / "1" / "bundle.json"
     document = json.loads(file.read_text())
@@ -107,6 +107,7 @@ def test_a_model_without_a_compiled_form_says_that_it_cannot_explain(
     aside = file.with_suffix(".new")
     aside.write_text(json.dumps(document))
     aside.replace(file)  # the application may be reading it
+    app.state.context._services.clear()  # or have read it
     assert client.predict("pets", SICK)["label"] == "yes"
     with pytest.raises(ApiError, match="not available for this model") as caught:
         client.predict("pets", SICK, explain=True)
