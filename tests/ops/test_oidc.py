@@ -115,7 +115,7 @@ def test_the_issuer_is_asked_once_for_many_tokens(server: Server) -> None:
         {"iss": "http://elsewhere"},
         {"sub": None},
         {"exp": None},
-        {"nbf": time.time() + 600},
+        {"nbf": time.time() + 86_400},
         {"roles": []},
         {"roles": None},
         {"roles": ["admin", "tidemill-root"]},
